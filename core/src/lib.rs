@@ -1,0 +1,8 @@
+//! Meridian's shared core: the vocabulary, the native protocol, authentication and policies, and
+//! the seams with their embedded implementations. It never opens a client socket and never decides
+//! what a session does.
+
+pub mod policy;
+pub mod protocol;
+pub mod seams;
+pub mod vocabulary;
