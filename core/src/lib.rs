@@ -3,6 +3,6 @@
 //! what a session does.
 
 pub mod policy;
-pub mod protocol;
+
 pub mod seams;
 pub mod vocabulary;

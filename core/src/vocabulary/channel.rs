@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::text::{NameError, Tenant, check};
 use super::Partition;
+use super::text::{NameError, Tenant, check};
 
 const MAX_BYTES: usize = 255;
 const MAX_NAMESPACE_BYTES: usize = 32;

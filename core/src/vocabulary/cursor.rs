@@ -104,9 +104,19 @@ mod tests {
         assert_eq!(format!("{}.8341", cursor.stream()), text);
         assert_eq!(Cursor::parse("1.global.2.17.-1").unwrap().position.passed, -1);
         for bad in [
-            "", "1", "2.global.2.17.8341", "1.global.2.17", "1.global.02.17.8341", "1.global.2.17.+1",
-            "1.global.2.17.8341.", "1.Global.2.17.1", "1.global.0.17.1", "1.global.1.1.-2",
-            "1.global.1.1.9007199254740992", "1.global.4294967296.1.1", "1.global.1.1.1 ",
+            "",
+            "1",
+            "2.global.2.17.8341",
+            "1.global.2.17",
+            "1.global.02.17.8341",
+            "1.global.2.17.+1",
+            "1.global.2.17.8341.",
+            "1.Global.2.17.1",
+            "1.global.0.17.1",
+            "1.global.1.1.-2",
+            "1.global.1.1.9007199254740992",
+            "1.global.4294967296.1.1",
+            "1.global.1.1.1 ",
         ] {
             assert_eq!(Cursor::parse(bad), Err(CursorError), "{bad:?}");
         }

@@ -1,0 +1,198 @@
+//! The history seam: a region's read model of the log, its checkpoints and acknowledged positions.
+//! What it says is gone is gone; nothing else may say so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::vocabulary::{
+    ChannelKey, Cursor, Event, Offset, Partition, Position, Stream, SubscriberName, Tenant, UserId,
+};
+
+/// Identifies a record for the purpose of duplicates: SHA-256 of tenant, channel, scope and id, cut
+/// to 16 bytes.
+pub type RecordKey = [u8; 16];
+
+/// A record in the window of duplicates, kept or dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowRow {
+    pub offset: Offset,
+    pub time_ms: u64,
+    pub key: RecordKey,
+}
+
+/// How far a router's work on a partition is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The last record worked off, kept or dropped.
+    pub position: Position,
+    /// The last event kept.
+    pub last_kept: Position,
+    /// SHA-256 of the stored bytes of the record at `position`, cut to 16 bytes.
+    pub fingerprint: RecordKey,
+}
+
+/// What a claim returns, read after the fence was raised.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub fence: u64,
+    /// `None`: nothing of this stream was ever stored.
+    pub checkpoint: Option<Checkpoint>,
+    /// The newest window rows, oldest first: at most as many as asked for.
+    pub window: Vec<WindowRow>,
+}
+
+/// One transaction of a router.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub fence: u64,
+    pub checkpoint: Checkpoint,
+    pub events: Vec<Arc<Event>>,
+    pub window: Vec<WindowRow>,
+}
+
+/// Why a batch was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Another router claimed the partition: this one must stop.
+    #[error("another router owns this partition")]
+    Fenced,
+    #[error("the history is unavailable")]
+    Unavailable,
+}
+
+/// The store that may hold the range did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the history is unavailable")]
+pub struct HistoryError;
+
+/// Why events can't be had any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GoneReason {
+    /// Removed by count, bytes or age.
+    Retention,
+    /// The log began anew.
+    Epoch,
+    /// The store can't tell whether something is missing.
+    Unknown,
+}
+
+/// A range after the asked position that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone {
+    pub reason: GoneReason,
+    /// The range's end: what follows it is in `events`, or comes live.
+    pub through: Position,
+}
+
+/// From where to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    After(Position),
+    /// The newest N events.
+    Last(usize),
+}
+
+/// What a history read answers, from one snapshot.
+#[derive(Debug, Clone)]
+pub enum HistoryRead {
+    /// What is there. `gone` (if any) lies before `events`.
+    Events {
+        gone: Option<Gone>,
+        /// Oldest first, chained.
+        events: Vec<Arc<Event>>,
+        /// Where the reader stands after `gone` and `events`: the last event, or, where nothing more is
+        /// stored, what the checkpoint vouches for.
+        position: Position,
+        /// More is stored after `position`.
+        more: bool,
+    },
+    /// The position is ahead of what this region has applied.
+    NotYet { applied: Position },
+}
+
+/// Whose acknowledged position.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AcknowledgedKey {
+    pub tenant: Tenant,
+    pub user: UserId,
+    pub subscriber: SubscriberName,
+    pub channel: crate::vocabulary::Channel,
+}
+
+/// An acknowledged position; merges by (generation, position).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    pub generation: u64,
+    pub cursor: Cursor,
+}
+
+/// One region's history.
+///
+/// - *Fencing*: `claim` raises the fence and only then reads; `commit` stores nothing unless its
+///   fence is the current one.
+/// - *Atomicity*: a `commit` is whole or not at all, checkpoint included. A repeat of a committed batch
+///   by the same fence is harmless.
+/// - *Snapshots*: each read sees one state; `position` never goes beyond what that state's checkpoint vouches for.
+/// - *Heads* outlive their events: a channel's newest position is known after retention removed it.
+/// - *Crash*: what was answered `Ok` survives `kill -9`.
+/// - *Cancel safety*: reads have no effect; a dropped `commit` is stored or not.
+#[async_trait]
+pub trait History: Send + Sync + 'static {
+    /// Takes a partition over.
+    async fn claim(&self, stream: &Stream, max_window_rows: usize) -> Result<Claim, HistoryError>;
+
+    /// Stores a batch.
+    async fn commit(&self, stream: &Stream, batch: Batch) -> Result<(), CommitError>;
+
+    /// The heads of channels; those without one are absent.
+    async fn heads(
+        &self,
+        keys: &[ChannelKey],
+    ) -> Result<HashMap<ChannelKey, Position>, HistoryError>;
+
+    /// The channels of a stream whose head lies above a position: what a repair must drop.
+    async fn changed_above(
+        &self,
+        stream: &Stream,
+        above: Position,
+    ) -> Result<Vec<ChannelKey>, HistoryError>;
+
+    /// The checkpoints of a log's partitions in an epoch.
+    async fn checkpoints(
+        &self,
+        streams: &[Stream],
+    ) -> Result<HashMap<Partition, Checkpoint>, HistoryError>;
+
+    /// Reads a channel, up to `max_events` and about `max_bytes`. Events older than `oldest_time_ms`
+    /// count as removed. `stream` is the newest stream of the channel's partition.
+    async fn read(
+        &self,
+        key: &ChannelKey,
+        stream: &Stream,
+        from: ReadFrom,
+        bounds: ReadBounds,
+    ) -> Result<HistoryRead, HistoryError>;
+
+    /// Merges acknowledged positions by (generation, position).
+    async fn acknowledge(
+        &self,
+        acks: Vec<(AcknowledgedKey, Acknowledged)>,
+    ) -> Result<(), HistoryError>;
+
+    /// The acknowledged position, if there is one.
+    async fn acknowledged(
+        &self,
+        key: &AcknowledgedKey,
+    ) -> Result<Option<Acknowledged>, HistoryError>;
+}
+
+/// How much a read may return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadBounds {
+    pub max_events: usize,
+    pub max_bytes: usize,
+    /// Events with an older log time count as removed; 0 for no limit.
+    pub oldest_time_ms: u64,
+}

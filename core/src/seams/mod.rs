@@ -1,0 +1,16 @@
+//! The seams between Meridian and its stores. Each trait's doc comment is its contract, and each
+//! has one conformance suite that runs against every implementation. Nothing here knows a store.
+
+mod backplane;
+mod history;
+mod log;
+
+pub use backplane::{
+    Applied, ApplyOutcome, Backplane, BackplaneError, Delivery, Ephemeral, HotHead, HotRead, Link,
+    LinkControl,
+};
+pub use history::{
+    Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, Gone, GoneReason,
+    History, HistoryError, HistoryRead, ReadBounds, ReadFrom, RecordKey, WindowRow,
+};
+pub use log::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};
