@@ -3,6 +3,7 @@
 //! what a session does.
 
 pub mod policy;
+pub mod protocol;
 
 pub mod seams;
 pub mod vocabulary;
