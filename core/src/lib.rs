@@ -3,6 +3,7 @@
 //! what a session does.
 
 pub mod auth;
+pub mod config;
 pub mod policy;
 pub mod protocol;
 

@@ -1,6 +1,8 @@
 //! Policies: what a namespace promises, and who may do what on its channels. Pure decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use crate::vocabulary::{Channel, LogName, Namespace};
 
@@ -44,6 +46,11 @@ pub enum Rule {
     Granted,
 }
 
+/// The text is no rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be `tenant`, `owner`, `granted`, `user:ID`, `role:NAME` or `permission:NAME`")]
+pub struct RuleError;
+
 /// What a namespace promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -75,6 +82,37 @@ impl Policies {
     /// Every namespace with its policy.
     pub fn iter(&self) -> impl Iterator<Item = (&Namespace, &Policy)> {
         self.by_namespace.iter()
+    }
+}
+
+/// The notation of the configuration.
+impl FromStr for Rule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        match text.split_once(':') {
+            None if text == "tenant" => Ok(Self::Tenant),
+            None if text == "owner" => Ok(Self::Owner),
+            None if text == "granted" => Ok(Self::Granted),
+            None | Some((_, "")) => Err(RuleError),
+            Some(("user", user)) => Ok(Self::User(user.to_owned())),
+            Some(("role", role)) => Ok(Self::Role(role.to_owned())),
+            Some(("permission", permission)) => Ok(Self::Permission(permission.to_owned())),
+            Some(_) => Err(RuleError),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tenant => f.write_str("tenant"),
+            Self::User(user) => write!(f, "user:{user}"),
+            Self::Role(role) => write!(f, "role:{role}"),
+            Self::Permission(permission) => write!(f, "permission:{permission}"),
+            Self::Owner => f.write_str("owner"),
+            Self::Granted => f.write_str("granted"),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub struct VerificationKey {
     key: DecodingKey,
 }
 
-/// A key that makes tokens.
+/// A key that makes tokens. One with an empty id makes tokens that name no key.
 #[derive(Clone)]
 pub struct SigningKey {
     pub(super) id: String,

@@ -121,7 +121,10 @@ impl Claims {
 /// Makes a token at a moment (milliseconds since 1970).
 pub fn mint(key: &SigningKey, claims: &Claims, now_ms: u64) -> Result<String, MintError> {
     claims.check()?;
-    let header = json!({"alg": key.algorithm.as_str(), "typ": "JWT", "kid": key.id});
+    let mut header = json!({"alg": key.algorithm.as_str(), "typ": "JWT"});
+    if !key.id.is_empty() {
+        header["kid"] = json!(key.id);
+    }
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let signed = format!("{}.{}", encode(&header), encode(&claims.to_json(now_ms)));
     let signature = key.sign(signed.as_bytes()).ok_or(MintError::Key)?;
