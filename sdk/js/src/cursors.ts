@@ -58,7 +58,7 @@ export class CursorSaver {
     this.#pending = cursor;
     if (this.#timer !== null) return;
     this.#write();
-    this.#timer = this.#clock.setTimeout(() => this.flush(), this.#intervalMs);
+    this.#pause();
   }
 
   /** Writes what waits, now. */
@@ -66,6 +66,16 @@ export class CursorSaver {
     if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
     this.#timer = null;
     this.#write();
+  }
+
+  /** Until the interval is over, what is noted waits. */
+  #pause(): void {
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#timer = null;
+      if (this.#pending === null) return;
+      this.#write();
+      this.#pause();
+    }, this.#intervalMs);
   }
 
   #write(): void {

@@ -293,7 +293,7 @@ test('random faults: what the application gets is the log, once and in order', a
   const channels = ['a:1', 'a:2', 'a:3', 'a:4'];
   const subs = new Map(channels.map((channel) => [channel, collect(world, channel)]));
   await clock.until(() => [...subs.values()].every(({ sub }) => sub.state === 'subscribed'));
-  server.laneDelay = (lane) => lane * 70 * random();
+  server.laneDelay = (lane) => Math.floor(lane * 70 * random());
   server.mangle = (events) => {
     const roll = random();
     if (roll < 0.05) return events.slice(1);

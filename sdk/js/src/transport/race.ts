@@ -80,9 +80,10 @@ export class Race {
   }
 
   #failed(transport: TransportName, error: MeridianError, now: number): RaceAction[] {
+    const answer = this.#runners.get(transport)?.phase === 'greeting' && !isTransportFailure(error);
     this.#set(transport, 'out', now);
     this.#lastError = error;
-    return isTransportFailure(error) ? this.#advance(now) : this.#lose();
+    return answer ? this.#lose() : this.#advance(now);
   }
 
   #lose(): RaceAction[] {
