@@ -10,7 +10,7 @@ const at = process.argv.indexOf('--outfile');
 const wanted = at > 0 ? process.argv[at + 1] : undefined;
 if (at > 0 && !wanted) throw new Error('--outfile needs a path');
 const from = process.env.INIT_CWD ?? process.cwd();
-const outfile = wanted && wanted !== 'dist/meridian.js' ? resolve(from, wanted) : resolve(root, 'dist/meridian.js');
+const outfile = wanted ? resolve(from, wanted) : resolve(root, 'dist/meridian.js');
 
 await build({
   absWorkingDir: root,

@@ -39,7 +39,7 @@ interface Entry {
 }
 
 export const CALL_RETRY = { baseMs: 500, capMs: 30_000 };
-/** A command without an answer for this long, in waking milliseconds, is sent again. */
+/** A command sent and without an answer for this long, in waking milliseconds, is sent again. */
 const ANSWER_MS = 30_000;
 const MAX_REFRESHES = 3;
 
@@ -78,6 +78,8 @@ export class Calls {
     for (const entry of [...this.#entries]) {
       if (awake >= entry.deadline) {
         this.#giveUp(entry, new MeridianError('timeout', 'retry', 'the command was not answered in time'));
+      } else if (entry.sentOn && entry.sentOn.queued > 0) {
+        entry.sentAt = awake;
       } else if (entry.sentOn && awake - entry.sentAt >= ANSWER_MS) {
         entry.sentOn = null;
         this.#send(entry);

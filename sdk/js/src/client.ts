@@ -211,7 +211,10 @@ export class MeridianClient {
       message: (session, message, lane, bytes) => this.#registry.take(message, session, lane, bytes),
       laneEnded: (session, lane) => this.#registry.laneEnded(session, lane),
       stopped: (error) => this.#stopped(error),
-      tick: (awake) => this.#calls.tick(awake),
+      tick: (awake) => {
+        this.#registry.tick();
+        this.#calls.tick(awake);
+      },
       drain: (afterMs) => this.#emitter.emit('drain', afterMs),
       fault: (error) => this.#emitter.emit('error', error),
       idle: (session) => session.unanswered === 0 && this.#registry.idle(session),
@@ -236,11 +239,11 @@ export class MeridianClient {
 }
 
 function engineSetup(settings: Settings) {
-  const { url, dials, mode, rememberMs, headStartMs, clock, backoff, greeting, page } = settings;
+  const { url, dials, mode, avoidWebTransport, rememberMs, headStartMs, clock, backoff, greeting, page } = settings;
   const codec = settings.codec === 'msgpack' ? msgpackCodec : jsonCodec;
   const memory = new TransportMemory(settings.storage, url);
   return {
-    dialer: { url, codec, dials, mode, memory, rememberMs, headStartMs },
+    dialer: { url, codec, dials, mode, avoidWebTransport, memory, rememberMs, headStartMs },
     machine: { backoff, stableMs: 10_000, returnSpreadMs: 1_000 },
     token: new TokenSource(settings.token, clock),
     greeting,

@@ -15,6 +15,8 @@ export interface DialerSetup {
   readonly codec: Codec;
   readonly dials: Dials;
   readonly mode: 'auto' | TransportName;
+  /** The platform's WebTransport is known not to hold: use it only when forced. */
+  readonly avoidWebTransport: boolean;
   readonly memory: TransportMemory;
   /** How long a fallback to WebSocket is remembered. */
   readonly rememberMs: number;
@@ -63,12 +65,13 @@ export class Dialer {
   }
 
   #order(): TransportName[] {
-    const { dials, memory, mode, clock } = this.#setup;
-    if (mode !== 'auto') return dials[mode] ? [mode] : [];
-    const order: TransportName[] =
-      memory.recall(clock.now()) === 'websocket' ? ['websocket'] : ['webtransport', 'websocket'];
-    const usable = order.filter((transport) => dials[transport] !== undefined);
-    return usable.length > 0 ? usable : dials.webtransport ? ['webtransport'] : [];
+    const { dials, memory, mode, clock, avoidWebTransport } = this.#setup;
+    if (mode !== 'auto') return [mode];
+    const remembered = memory.recall(clock.now()) === 'websocket';
+    const both: TransportName[] = ['webtransport', 'websocket'];
+    const usable = both.filter((transport) => dials[transport] !== undefined);
+    const alone = usable.length > 1 && (remembered || avoidWebTransport);
+    return alone ? ['websocket'] : usable.length > 0 ? usable : both;
   }
 }
 

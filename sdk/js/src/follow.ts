@@ -12,6 +12,8 @@ import { toEvent } from './wire-event.js';
 
 type Of<T extends ChannelMessage['type']> = Extract<ChannelMessage, { type: T }>;
 
+/** Ticks of the client, about a second each, that an answer may take. */
+const ANSWER_TICKS = 30;
 const IGNORE: ReplyHandler = { reply: () => undefined, failed: () => undefined, lost: () => undefined };
 
 export class Follow {
@@ -29,6 +31,7 @@ export class Follow {
   #asking: Session | null = null;
   readonly #patience: Patience;
   #retryAt = 0;
+  #askedTicks = 0;
 
   constructor(channel: string, start: Start, port: FollowPort, app: FollowApp) {
     this.channel = channel;
@@ -92,12 +95,22 @@ export class Follow {
     if (this.#source === session) session.command({ unsubscribe: { channel } }, IGNORE);
     if (this.#position) this.#port.stats.resubscribes += 1;
     this.#asking = session;
+    this.#askedTicks = 0;
     if (this.#source === null) this.#set('subscribing');
     session.command({ subscribe: { channel, ...this.#from() } }, {
       reply: (message, lane) => this.#answered(message, session, lane),
       failed: (error) => this.#refused(error, session),
       lost: () => undefined,
     });
+  }
+
+  /** Asks again where a subscribe that was sent gets no answer; ticks stand still while frozen. */
+  tick(): void {
+    if (!this.#asking || this.#asking.queued > 0) return;
+    this.#askedTicks += 1;
+    if (this.#askedTicks < ANSWER_TICKS) return;
+    this.#asking = null;
+    this.#wait(this.#patience.retryMs());
   }
 
   /** The application has room again. */
@@ -146,10 +159,6 @@ export class Follow {
   #answered(message: ServerMessage, session: Session, lane: number): void {
     if (message.type !== 'subscribed' || this.#asking !== session) return;
     this.#asking = null;
-    if (this.#state === 'overflowed' || this.#state === 'ended') {
-      session.command({ unsubscribe: { channel: this.channel } }, IGNORE);
-      return;
-    }
     this.#settle(message, session, lane);
   }
 
@@ -264,10 +273,13 @@ export class Follow {
   }
 
   #leave(): void {
-    const session = this.#source;
+    const sessions = new Set([this.#source, this.#asking]);
     this.#source = null;
+    this.#asking = null;
     this.#broken = false;
-    if (session && !session.over) session.command({ unsubscribe: { channel: this.channel } }, IGNORE);
+    for (const session of sessions) {
+      if (session && !session.over) session.command({ unsubscribe: { channel: this.channel } }, IGNORE);
+    }
   }
 
   #end(error: MeridianError): void {

@@ -73,6 +73,7 @@ export function settle(options: ClientOptions) {
     url: options.url,
     token: options.token,
     mode: options.transport ?? 'auto',
+    avoidWebTransport: stallsOnWebTransport((globalThis as { navigator?: { userAgent?: string } }).navigator?.userAgent ?? ''),
     codec: options.codec ?? 'json',
     greeting: greetingOf(options),
     store: options.store,
@@ -89,6 +90,11 @@ export function settle(options: ClientOptions) {
     dials: options.dials ?? platformDials(options),
     page: options.page ?? currentPage(),
   };
+}
+
+/** Safari's flow-control window does not refill: lanes stall while the session looks alive. */
+export function stallsOnWebTransport(userAgent: string): boolean {
+  return /AppleWebKit\//.test(userAgent) && !/(Chrome|Chromium|Edg)\//.test(userAgent);
 }
 
 function greetingOf(options: ClientOptions): Record<string, unknown> {

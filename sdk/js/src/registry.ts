@@ -37,6 +37,10 @@ export class Registry {
     this.#each((follow) => follow.down(session));
   }
 
+  tick(): void {
+    this.#each((follow) => follow.tick());
+  }
+
   laneEnded(session: Session, lane: number): void {
     this.#each((follow) => follow.laneEnded(session, lane));
   }

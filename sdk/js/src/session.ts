@@ -93,6 +93,11 @@ export class Session {
     return this.#replies.size;
   }
 
+  /** Commands that wait for their turn to be sent. */
+  get queued(): number {
+    return this.#outbox?.size ?? 0;
+  }
+
   greet(body: Record<string, unknown>): void {
     this.#phase = 'greeting';
     this.#sendNow({ id: this.#nextId++, connect: body });

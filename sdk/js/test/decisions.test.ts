@@ -8,6 +8,7 @@ import { jsonCodec } from '../src/codec/json.js';
 import { actionOf, closeError, MeridianError } from '../src/errors.js';
 import { Liveness } from '../src/liveness.js';
 import { Machine } from '../src/machine.js';
+import { stallsOnWebTransport } from '../src/options.js';
 import { Outbox } from '../src/outbox.js';
 import { compare, cursorOf, judge } from '../src/position.js';
 import { linkUrl } from '../src/transport/link.js';
@@ -101,6 +102,12 @@ test('addresses: WebTransport is always https', () => {
   assert.equal(linkUrl('http://a.test:81', 'webtransport', 'json'), 'https://a.test:81/v1/wt?codec=json');
   assert.equal(linkUrl('http://a.test:81/', 'websocket', 'msgpack'), 'ws://a.test:81/v1/ws?codec=msgpack');
   assert.equal(linkUrl('https://a.test/base/', 'websocket', 'json'), 'wss://a.test/base/v1/ws?codec=json');
+});
+
+test('WebTransport is avoided on Safari only', () => {
+  assert.ok(stallsOnWebTransport('Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.4 Safari/605.1.15'));
+  assert.ok(!stallsOnWebTransport('Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36'));
+  assert.ok(!stallsOnWebTransport('Mozilla/5.0 (X11; Linux; rv:153.0) Gecko/20100101 Firefox/153.0'));
 });
 
 test('close codes become typed errors', () => {

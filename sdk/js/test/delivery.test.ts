@@ -255,6 +255,31 @@ test('a subscription that the server makes is offered, adopted, and resumed from
   assert.equal(sub.state, 'subscribed');
 });
 
+test('leaving while a subscribe is under way does not end the next subscription', async () => {
+  const world = await connected();
+  world.server.laneDelay = (lane) => (lane > 0 ? 200 : 0);
+  const first = world.client.subscribe('a:b', { onEvent: () => {} });
+  await world.clock.advance(5);
+  first.unsubscribe();
+  const { got, sub } = collect(world, 'a:b');
+  await world.clock.advance(2_000);
+  assert.equal(sub.state, 'subscribed');
+  world.server.append('a:b', 1);
+  await world.clock.advance(500);
+  assert.deepEqual(got, [1]);
+});
+
+test('a subscribe that is never answered is asked again', async () => {
+  const world = await connected();
+  let swallow = true;
+  world.server.intercept = (body) => (body['subscribe'] && swallow ? 'swallow' : null);
+  const { sub } = collect(world, 'a:b');
+  await world.clock.advance(5_000);
+  swallow = false;
+  await world.clock.until(() => sub.state === 'subscribed');
+  assert.equal(world.client.stats.connects, 1);
+});
+
 test('unknown pushes and members are ignored, malformed ones reconnect', async () => {
   const world = await connected();
   world.server.latest.push({ weather: { sky: 'blue' } });
