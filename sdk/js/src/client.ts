@@ -241,7 +241,7 @@ export class MeridianClient {
 function engineSetup(settings: Settings) {
   const { url, dials, mode, avoidWebTransport, rememberMs, headStartMs, clock, backoff, greeting, page } = settings;
   const codec = settings.codec === 'msgpack' ? msgpackCodec : jsonCodec;
-  const memory = new TransportMemory(settings.storage, url);
+  const memory = new TransportMemory(settings.storage, settings.memoryKey);
   return {
     dialer: { url, codec, dials, mode, avoidWebTransport, memory, rememberMs, headStartMs },
     machine: { backoff, stableMs: 10_000, returnSpreadMs: 1_000 },

@@ -78,6 +78,8 @@ export function settle(options: ClientOptions) {
     greeting: greetingOf(options),
     store: options.store,
     storage: options.storage ?? defaultStorage(),
+    // Another certificate is another try for WebTransport.
+    memoryKey: [options.url, ...(options.serverCertificateHashes ?? [])].join(' '),
     rememberMs: options.rememberTransportMs ?? 86_400_000,
     headStartMs: options.headStartMs ?? 500,
     backoff: { baseMs: options.reconnect?.baseMs ?? 1_000, capMs: options.reconnect?.capMs ?? 30_000 },

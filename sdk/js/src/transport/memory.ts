@@ -16,9 +16,9 @@ export class TransportMemory {
   readonly #storage: KeyValueStorage;
   readonly #key: string;
 
-  constructor(storage: KeyValueStorage, url: string) {
+  constructor(storage: KeyValueStorage, gateway: string) {
     this.#storage = storage;
-    this.#key = PREFIX + url;
+    this.#key = PREFIX + gateway;
   }
 
   /** What worked last, unless that was too long ago to rely on. */
