@@ -13,7 +13,7 @@ use super::message::{
 };
 use super::wire::{
     CommandWire, ConnectWire, ConnectedWire, ErrorWire, EventWire, EventsWire, HistoryPageWire,
-    IdOnly, MessageWire, PrevWire, PublishWire, SubscribedWire,
+    IdOnly, MessageWire, PrevWire, PublishBatchWire, PublishWire, SubscribedWire,
 };
 use super::{Action, Code};
 use crate::vocabulary::{Body, Encoding, Epoch, EventKind, Offset, Position, Prev};
@@ -77,6 +77,30 @@ pub fn decode_commands(codec: Codec, frame: &[u8]) -> Result<Vec<CommandFrame>, 
             .map(|only| CommandFrame { id: only.id, command: Command::Invalid })
             .collect())
     })
+}
+
+/// Reads the body of an HTTP publish: one event, or `{"events": […]}`; the flag says which.
+pub fn decode_publish(codec: Codec, body: &[u8]) -> Result<(Vec<PublishItem>, bool), DecodeError> {
+    match codec {
+        Codec::Json => publish_body::<Box<RawValue>>(codec, body),
+        Codec::MessagePack => publish_body::<ByteBuf>(codec, body),
+    }
+}
+
+fn publish_body<'de, R: Raw + Deserialize<'de>>(
+    codec: Codec,
+    body: &'de [u8],
+) -> Result<(Vec<PublishItem>, bool), DecodeError> {
+    let (wires, batch) = match decode_with::<PublishBatchWire<'_, R>>(codec, body) {
+        Ok(mut batches) if batches.len() == 1 => (batches.remove(0).events, true),
+        Ok(_) => return Err(DecodeError),
+        Err(_) => (decode_with::<PublishWire<'_, R>>(codec, body)?, false),
+    };
+    if wires.len() != 1 && !batch {
+        return Err(DecodeError);
+    }
+    let items: Option<Vec<_>> = wires.into_iter().map(publish_item).collect();
+    items.map(|items| (items, batch)).ok_or(DecodeError)
 }
 
 /// Reads a frame of a server: one message or an array.
