@@ -158,10 +158,15 @@ impl<'a> Parts<'a> {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        if payload.contains('.') {
+            return Err(TokenError::Malformed);
+        }
         Ok(Self { header, payload, signature, signed: signed.as_bytes() })
     }
 }
 
+/// The text of a JSON object; serde would also take a list for a struct.
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+    let text = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)?;
+    if text.trim_ascii_start().starts_with(b"{") { Ok(text) } else { Err(TokenError::Malformed) }
 }
