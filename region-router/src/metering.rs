@@ -29,10 +29,8 @@ pub(crate) struct Metering {
 
 impl Metering {
     pub(crate) fn new(stream: &Stream) -> Self {
-        let labels = [
-            ("log", stream.log.to_string()),
-            ("partition", stream.partition.0.to_string()),
-        ];
+        let labels =
+            [("log", stream.log.to_string()), ("partition", stream.partition.0.to_string())];
         let unreadable = |part: &str| {
             let labels = [labels[0].clone(), labels[1].clone(), ("part", part.to_owned())];
             counter!("meridian_router_unreadable_total", &labels)

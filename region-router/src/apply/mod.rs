@@ -10,9 +10,7 @@ mod window;
 use std::sync::Arc;
 
 use meridian_core::seams::{Applied, WindowRow};
-use meridian_core::vocabulary::{
-    Body, ChannelKey, Epoch, Event, Position, Prev, Record, Stream,
-};
+use meridian_core::vocabulary::{Body, ChannelKey, Epoch, Event, Position, Prev, Record, Stream};
 
 pub use filling::{Filling, Fills};
 pub use heads::Heads;

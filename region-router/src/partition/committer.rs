@@ -57,9 +57,8 @@ impl<'a> Committer<'a> {
     /// Lets others share the transaction; not when it is large or somebody waits for it.
     async fn linger(&self) {
         let options = &self.context.options;
-        let enough = self
-            .backlog
-            .wait_until(|level| level.hurry || level.bytes >= options.commit_bytes);
+        let enough =
+            self.backlog.wait_until(|level| level.hurry || level.bytes >= options.commit_bytes);
         let _ = timeout(options.commit_linger, enough).await;
     }
 

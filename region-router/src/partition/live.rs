@@ -79,7 +79,10 @@ impl<'a> Live<'a> {
         }
     }
 
-    async fn work_off(&mut self, batch: Vec<meridian_core::seams::LogRecord>) -> Result<(), Outcome> {
+    async fn work_off(
+        &mut self,
+        batch: Vec<meridian_core::seams::LogRecord>,
+    ) -> Result<(), Outcome> {
         let batch: Vec<Incoming> = batch.into_iter().map(Incoming::decode).collect();
         self.look_up(&batch).await?;
         let decided = self.decide(&batch);
