@@ -90,6 +90,7 @@ async fn whatever_happens_the_history_is_what_the_log_says() {
         let mut schedule = Schedule::new(seed);
         for _ in 0..200 {
             schedule.step().await;
+            schedule.world.check_midway();
         }
         schedule.finish().await;
     }

@@ -157,6 +157,15 @@ impl World {
         self.backplane.check(&truth);
     }
 
+    /// What must hold at any moment: what is stored is the truth's beginning, and hot history is what
+    /// its marker says.
+    pub(crate) fn check_midway(&self) {
+        let mut truth = truth::of(&self.log.records());
+        self.backplane.check(&truth);
+        truth.retain(|position, _| *position <= self.history.position());
+        self.history.check(&truth);
+    }
+
     /// Whether the backplane knows a head, and vouches for it.
     pub(crate) async fn hot_head(&self, channel: &str) -> (Option<Position>, Option<Position>) {
         let hot = self.backplane.head(&key(channel), &stream()).await.unwrap();
