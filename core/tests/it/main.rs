@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod backplane;
+mod history;
 mod log;

@@ -20,10 +20,10 @@ const RANGE: &str = "SELECT c.head_epoch, c.head_offset, s.passed, (\
      FROM (SELECT 1) LEFT JOIN channels c ON c.tenant = ?1 AND c.channel = ?2 \
      LEFT JOIN streams s ON s.log = ?3 AND s.epoch = ?4 AND s.partition = ?5";
 
-/// The same from the `?6`th newest event on (`?7` is not used).
+/// The same from the `?6`th newest event on; `?7` is 0.
 const NEWEST: &str = "SELECT c.head_epoch, c.head_offset, s.passed, (\
      SELECT CAST(group_concat(stored, '') AS BLOB) FROM (\
-     SELECT stored FROM events WHERE channel_id = c.id AND (epoch, offset) >= coalesce(\
+     SELECT stored FROM events WHERE channel_id = c.id AND (epoch, offset) >= (coalesce(\
      (SELECT epoch FROM events WHERE channel_id = c.id \
       ORDER BY epoch DESC, offset DESC LIMIT 1 OFFSET ?6 - 1), 0), coalesce(\
      (SELECT offset FROM events WHERE channel_id = c.id \
