@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backplane;
+mod folder;
 mod history;
 mod log;
+mod records;
