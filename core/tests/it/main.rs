@@ -5,5 +5,9 @@
 mod backplane;
 mod folder;
 mod history;
+mod history_model;
+mod kill;
 mod log;
+mod log_model;
 mod records;
+mod seeds;
