@@ -2,7 +2,7 @@
 //! the seams with their embedded implementations. It never opens a client socket and never decides
 //! what a session does.
 
+pub mod embedded;
 pub mod policy;
-
 pub mod seams;
 pub mod vocabulary;
