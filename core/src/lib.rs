@@ -4,8 +4,8 @@
 
 pub mod auth;
 pub mod config;
+pub mod embedded;
 pub mod policy;
 pub mod protocol;
-
 pub mod seams;
 pub mod vocabulary;
