@@ -29,8 +29,30 @@
 
 pub mod raw;
 
+mod builder;
+mod client;
+mod connection;
+mod driver;
+mod error;
 mod io;
+mod mailbox;
+mod publish;
+mod subscription;
 mod tls;
+mod transport;
+mod update;
 
+pub use builder::Builder;
+pub use client::Client;
+pub use connection::{Session, State};
+pub use error::{ConnectError, Lost, RequestError, SubscribeError};
 pub use io::Io;
+pub use meridian_core::protocol::{
+    Action, Code, Codec, Connected, EventView, HistoryPage, Limits, ReplyError as Refusal,
+};
+pub use meridian_core::vocabulary::{Body, Epoch, EventKind, Offset, Position, Prev};
+pub use publish::{Publish, Receipt};
+pub use subscription::Subscription;
 pub use tls::{CertificateHash, HashError, TlsError, Trust};
+pub use transport::{Choice, Transport};
+pub use update::{Event, Gap, Place, Start as From, Update};

@@ -145,10 +145,8 @@ impl WebSocket {
             if let Some(frame) = self.frames.next_frame() {
                 return Ok(Some(frame));
             }
-            let mut scratch = [0; 16 * 1024];
-            match self.io.read(&mut scratch).await? {
-                0 => return Ok(None),
-                n => self.frames.push(&scratch[..n]),
+            if self.io.read_buf(self.frames.space()).await? == 0 {
+                return Ok(None);
             }
         }
     }

@@ -2,6 +2,9 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
+/// Room for one read.
+const READ_BYTES: usize = 8 * 1024;
+
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
@@ -73,6 +76,12 @@ impl Frames {
     /// Takes bytes as they came.
     pub fn push(&mut self, bytes: &[u8]) {
         self.partial.extend_from_slice(bytes);
+    }
+
+    /// Room to read into.
+    pub(super) fn space(&mut self) -> &mut BytesMut {
+        self.partial.reserve(READ_BYTES);
+        &mut self.partial
     }
 
     /// The next whole frame, if it is there.
