@@ -56,7 +56,7 @@ fn summary(config: &Config) -> String {
         ("keys", keys(config)),
         ("tokens", tokens(&config.auth.options)),
         ("limits", limits(&config.limits)),
-        ("origins", format!("the node's own and {}", origins(&config.origins))),
+        ("origins", origins(&config.origins)),
         ("CORS", origins(&config.cors)),
     ];
     let mut text = String::new();
