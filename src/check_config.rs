@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use meridian_core::auth::VerifierOptions;
-use meridian_core::config::{Config, ConfigError, Fault, Origins};
+use meridian_core::config::{AuthKey, Config, ConfigError, Fault, Limits, Origins};
 use meridian_core::policy::{Policy, Rule};
 
 use crate::{configuration, logging};
@@ -45,41 +45,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn summary(config: &Config) -> String {
-    let (listen, node, limits) = (&config.listen, &config.node, &config.limits);
-    let workers = match listen.workers {
-        0 => "one worker a core".to_owned(),
-        n => format!("{n} workers"),
-    };
-    let tcp = if config.tls.plain_tcp { "plain TCP" } else { "TLS" };
-    let certificate = match &config.tls.certificate {
-        Some(files) => files.certificate.display().to_string(),
-        None => "none (development only)".to_owned(),
-    };
+    let node = &config.node;
+    let storage = &config.storage;
     let lines = [
         ("node", format!("{} in region {}", node.name, node.region)),
-        ("clients", format!("{} (TCP and UDP), {tcp}, {workers}", listen.client)),
-        ("admin", listen.admin.to_string()),
-        ("certificate", certificate),
-        (
-            "storage",
-            format!("{}, {} partitions", config.storage.dir.display(), config.storage.partitions),
-        ),
+        ("clients", clients(config)),
+        ("admin", config.listen.admin.to_string()),
+        ("certificate", certificate(config)),
+        ("storage", format!("{}, {} partitions", storage.dir.display(), storage.partitions)),
         ("keys", keys(config)),
         ("tokens", tokens(&config.auth.options)),
-        (
-            "limits",
-            format!(
-                "{} sessions, events of {} bytes, {} channels a session, {} commands/s",
-                limits.sessions,
-                limits.event_bytes,
-                limits.channels_per_session,
-                limits.commands_per_s
-            ),
-        ),
-        (
-            "origins",
-            format!("sessions {}, CORS {}", origins(&config.origins), origins(&config.cors)),
-        ),
+        ("limits", limits(&config.limits)),
+        ("origins", origins(&config.origins)),
+        ("CORS", origins(&config.cors)),
     ];
     let mut text = String::new();
     for (name, value) in lines {
@@ -92,8 +70,31 @@ fn summary(config: &Config) -> String {
     text.trim_end().to_owned()
 }
 
+fn clients(config: &Config) -> String {
+    let workers = match config.listen.workers {
+        0 => "one worker a core".to_owned(),
+        n => format!("{n} workers"),
+    };
+    let tcp = if config.tls.plain_tcp { "plain TCP" } else { "TLS" };
+    format!("{} (TCP and UDP), {tcp}, {workers}", config.listen.client)
+}
+
+fn certificate(config: &Config) -> String {
+    match &config.tls.certificate {
+        Some(files) => files.certificate.display().to_string(),
+        None => "none (development only)".to_owned(),
+    }
+}
+
+fn limits(limits: &Limits) -> String {
+    format!(
+        "{} sessions, events of {} bytes, {} channels a session, {} commands/s",
+        limits.sessions, limits.event_bytes, limits.channels_per_session, limits.commands_per_s
+    )
+}
+
 fn keys(config: &Config) -> String {
-    let key = |key: &meridian_core::config::AuthKey| {
+    let key = |key: &AuthKey| {
         let key = &key.verification;
         let issuer = key.issuer().map(|issuer| format!(" for {issuer}")).unwrap_or_default();
         format!("{} ({}{issuer})", key.id(), key.algorithm())
