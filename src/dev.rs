@@ -1,13 +1,13 @@
 //! `meridian dev`: a whole node in one process, for development and for looking at.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
-use meridian_core::config::Config;
+use meridian_core::config::{Config, Origins};
 
-use crate::{configuration, logging};
+use crate::{configuration, development, embedded, logging};
 
 /// Run a whole node on this machine, with no other server
 ///
@@ -54,15 +54,25 @@ pub(crate) fn run(options: Options) -> Result<()> {
     let demo = options.demo;
     let config = effective(options)?;
     logging::start(&config.log)?;
-    bail!("`dev` is not wired yet (would listen on {}, demo {demo:?})", config.listen.client)
+    embedded::run(config, demo)
 }
 
-/// The configuration, with the command's options over it.
+/// The configuration, with the command's options over it and what only a development node assumes.
 fn effective(options: Options) -> Result<Config> {
+    let demo = options.demo;
     let mut config = configuration::load(options.config.as_deref())?;
     config.tls.plain_tcp = !options.tls;
     config.listen.client = options.listen.unwrap_or(config.listen.client);
     config.listen.admin = options.admin.unwrap_or(config.listen.admin);
     config.storage.dir = options.data.unwrap_or(config.storage.dir);
+    if config.auth.keys.is_empty() {
+        config.auth.keys.push(development::key(&config.storage.dir)?);
+    }
+    config.policies = development::policies(&config.policies, demo);
+    if config.listen.client.ip() == Ipv4Addr::LOCALHOST {
+        // Pages of local servers on other ports are what one develops; they still need a token.
+        config.origins = Origins::Any;
+        config.cors = Origins::Any;
+    }
     Ok(config)
 }

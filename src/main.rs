@@ -5,6 +5,8 @@
 mod check_config;
 mod configuration;
 mod dev;
+mod development;
+mod embedded;
 mod logging;
 mod token;
 

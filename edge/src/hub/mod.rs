@@ -30,16 +30,16 @@ pub(crate) use fan_out::Slice;
 pub(crate) use outlet::{FollowerRef, LaneId, Offer, Outlet};
 pub(crate) use pull::{Pulled, reason_name};
 use ring::Ring;
-pub use ring::RingBounds;
+pub(crate) use ring::RingBounds;
 
 /// What a hub keeps.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    pub ring: RingBounds,
+pub(crate) struct Bounds {
+    pub(crate) ring: RingBounds,
     /// How long a channel stays followed after its last follower left.
-    pub linger: Duration,
+    pub(crate) linger: Duration,
     /// Ephemeral events of one channel that may wait for the fan-out; beyond it the oldest are skipped.
-    pub ephemeral_events: usize,
+    pub(crate) ephemeral_events: usize,
 }
 
 /// What the hub wants done by those who do I/O for it.
@@ -179,11 +179,6 @@ impl Hub {
                 (channel.key.clone(), channel.stream.clone(), channel.is_stored());
             self.jobs.push(Job::Open { channel: id, key, stream, stored });
         }
-    }
-
-    /// The tip of the channel's ring.
-    pub(crate) fn tip(&self, pinned: Pinned) -> Option<Position> {
-        self.channels.get(pinned.0 as usize).map(|channel| channel.ring.tip())
     }
 
     /// Lets go of a channel that was pinned.

@@ -10,9 +10,9 @@ use crate::frame::EncodedEvents;
 
 /// A ring's bounds, whichever is met first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RingBounds {
-    pub events: usize,
-    pub bytes: usize,
+pub(crate) struct RingBounds {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
 }
 
 /// The newest events of a channel, chained: complete for every reader at or above `floor`.
