@@ -42,8 +42,8 @@ impl Status {
     /// How long before the departure it is told, in simulated minutes.
     fn lead_min(self) -> u64 {
         match self {
-            Self::Scheduled => 25,
-            Self::Boarding => 10,
+            Self::Scheduled => 20,
+            Self::Boarding => 8,
             Self::Departed => 0,
         }
     }
