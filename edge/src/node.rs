@@ -225,6 +225,7 @@ fn share(
         batch_events: config.limits.batch_events as u64,
         channels: config.limits.channels_per_session as u64,
         commands_per_s: u64::from(config.limits.commands_per_s),
+        commands_burst: u64::from(config.limits.commands_burst),
         heartbeat_ms: config.limits.heartbeat_ms,
         publish_horizon_ms: config.limits.publish_horizon_ms,
     };
@@ -233,7 +234,6 @@ fn share(
         node: config.node.name.clone(),
         region: config.node.region.clone(),
         limits,
-        commands_burst: config.limits.commands_burst,
         queued_bytes: config.limits.control_queue_bytes,
         connect_timeout: handshake_timeout,
         commands_in_flight: COMMANDS_IN_FLIGHT,

@@ -282,6 +282,7 @@ fn message<R: Raw>(wire: MessageWire<'_, R>) -> Result<Message, DecodeError> {
     } else if let Some(ended) = wire.unsubscribed {
         Message::Unsubscribed {
             id,
+            action: action(&ended.action, &ended.code),
             channel: ended.channel.into_owned(),
             code: ended.code.into_owned(),
         }
@@ -358,10 +359,7 @@ impl From<SubscribedWire<'_>> for Subscribed {
 impl From<ErrorWire<'_>> for ReplyError {
     fn from(wire: ErrorWire<'_>) -> Self {
         Self {
-            // A client goes by the action; a code or action newer than this version must not be a dead end.
-            action: Action::from_name(&wire.action)
-                .or_else(|| Code::from_name(&wire.code).map(Code::action))
-                .unwrap_or(Action::Stop),
+            action: action(&wire.action, &wire.code),
             code: wire.code.into_owned(),
             message: wire.message.into_owned(),
             retry_after_ms: wire.retry_after_ms,
@@ -369,6 +367,13 @@ impl From<ErrorWire<'_>> for ReplyError {
             applied: wire.applied.map(Into::into),
         }
     }
+}
+
+/// A client goes by the action; a code or action newer than this version must not be a dead end.
+fn action(name: &str, code: &str) -> Action {
+    Action::from_name(name)
+        .or_else(|| Code::from_name(code).map(Code::action))
+        .unwrap_or(Action::Stop)
 }
 
 fn events_push<R: Raw>(wire: EventsWire<'_, R>) -> Result<Message, DecodeError> {

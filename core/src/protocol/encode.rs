@@ -210,10 +210,11 @@ fn message_wire<'a, R: RawRef<'a>>(message: &'a Message) -> MessageWire<'a, R> {
                 behind: subscribed.behind.as_deref().map(Cow::Borrowed),
             });
         }
-        Message::Unsubscribed { channel, code, .. } => {
+        Message::Unsubscribed { channel, code, action, .. } => {
             wire.unsubscribed = Some(UnsubscribedWire {
                 channel: channel.as_str().into(),
                 code: code.as_str().into(),
+                action: action.name().into(),
             });
         }
         Message::Published { cursor, .. } => {

@@ -104,6 +104,7 @@ pub enum Message {
         id: Option<u64>,
         channel: String,
         code: String,
+        action: Action,
     },
     Published {
         id: Option<u64>,
@@ -168,6 +169,7 @@ pub struct Limits {
     pub batch_events: u64,
     pub channels: u64,
     pub commands_per_s: u64,
+    pub commands_burst: u64,
     pub heartbeat_ms: u64,
     pub publish_horizon_ms: u64,
 }

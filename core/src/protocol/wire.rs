@@ -187,6 +187,8 @@ pub(super) struct SubscribedWire<'a> {
 pub(super) struct UnsubscribedWire<'a> {
     pub(super) channel: Text<'a>,
     pub(super) code: Text<'a>,
+    #[serde(default)]
+    pub(super) action: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]

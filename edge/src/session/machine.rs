@@ -28,7 +28,6 @@ pub(crate) struct Settings {
     pub(crate) node: String,
     pub(crate) region: String,
     pub(crate) limits: Limits,
-    pub(crate) commands_burst: u32,
     /// Replies that may wait for a client that does not read, in bytes; beyond it its commands wait.
     pub(crate) queued_bytes: usize,
     pub(crate) connect_timeout: Duration,
@@ -175,7 +174,7 @@ impl Machine {
         let limits = settings.limits;
         Self {
             state: State::AwaitingConnect { until: now + settings.connect_timeout },
-            bucket: Bucket::new(limits.commands_per_s as u32, settings.commands_burst, now),
+            bucket: Bucket::new(limits.commands_per_s as u32, limits.commands_burst as u32, now),
             settings,
             session,
             token,
@@ -383,6 +382,7 @@ impl Machine {
                     None => Message::Unsubscribed {
                         id: None,
                         channel: channel.as_str().to_owned(),
+                        action: error.action,
                         code: error.code,
                     },
                 };
@@ -700,7 +700,15 @@ fn refuse(id: Option<u64>, code: Code, acts: &mut Vec<Act>) {
 
 fn ended(id: Option<u64>, channel: Channel, code: Code) -> Act {
     let name = channel.as_str().to_owned();
-    Act::SendOn(channel, Message::Unsubscribed { id, channel: name, code: code.name().to_owned() })
+    Act::SendOn(
+        channel,
+        Message::Unsubscribed {
+            id,
+            channel: name,
+            code: code.name().to_owned(),
+            action: code.action(),
+        },
+    )
 }
 
 fn millis(at: Instant, now: Instant) -> u64 {
