@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use meridian_core::auth::Identity;
 use meridian_core::protocol::{
-    Ack, Code, Command, CommandFrame, Connect, HistoryRequest, Limits, Message, PublishItem,
-    ReplyError,
+    Ack, Code, Command, CommandFrame, Connect, Fallback, HistoryRequest, Limits, Message,
+    PublishItem, ReplyError,
 };
 use meridian_core::seams::AcknowledgedKey;
 use meridian_core::vocabulary::{Channel, SubscriberName};
@@ -55,6 +55,11 @@ pub(crate) enum Act {
     /// Check the token, then call `verified`.
     Verify {
         token: Option<String>,
+    },
+    /// What the client told of itself, for the metrics.
+    Told {
+        reconnect: Option<String>,
+        fallback: Option<Fallback>,
     },
     /// This session now owns the subscriber name.
     TakeName(SubscriberName),

@@ -93,6 +93,10 @@ impl Machine {
             limits: settings.limits,
         };
         acts.push(Act::Send(Message::Connected(id, Box::new(connected))));
+        if connect.reconnect.is_some() || connect.fallback.is_some() {
+            let (reconnect, fallback) = (connect.reconnect, connect.fallback);
+            acts.push(Act::Told { reconnect, fallback });
+        }
         let server_made = identity.subscribe.clone();
         if let Some(name) = &subscriber {
             acts.push(Act::TakeName(name.clone()));
