@@ -166,14 +166,14 @@ impl Backplane for TestBackplane {
         _: Position,
         _: usize,
     ) -> Result<HotRead, BackplaneError> {
-        unimplemented!("routers read no channel")
+        panic!("routers read no channel")
     }
 
     async fn send(&self, _: Arc<Ephemeral>) -> Result<(), BackplaneError> {
-        unimplemented!("routers send nothing ephemeral")
+        panic!("routers send nothing ephemeral")
     }
 
     async fn link(&self) -> Result<Link, BackplaneError> {
-        unimplemented!("routers follow nothing")
+        panic!("routers follow nothing")
     }
 }
