@@ -347,6 +347,7 @@ async fn adopt(
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unavailable(error: sqlx::Error) -> HistoryError {
     tracing::error!(%error, "the history can't be read");
     HistoryError

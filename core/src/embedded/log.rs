@@ -303,6 +303,7 @@ impl Log for SqliteLog {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unavailable(error: sqlx::Error) -> LogError {
     tracing::error!(%error, "the log can't be read");
     LogError::Unavailable

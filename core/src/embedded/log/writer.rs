@@ -260,6 +260,7 @@ impl Plan {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unavailable(error: sqlx::Error) -> LogError {
     tracing::error!(%error, "the log's retention failed");
     LogError::Unavailable
