@@ -1,0 +1,419 @@
+//! The connection's life: token, dial, connect, serve, move, lose, wait. Hands what is about requests
+//! and subscriptions to them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meridian_core::protocol::{Action, Code, Command, Connect, Connected, Message, ReplyError};
+
+use super::liveness::{Liveness, Verdict};
+use super::requests::Requests;
+use super::subscriptions::Subscriptions;
+use super::tokens::Tokens;
+use super::wire::{Waiting, Wire};
+use super::{Ask, Config, Input, Output, Session, State};
+use crate::error::{Lost, RequestError, SubscribeError};
+use crate::transport::{Choice, Transport};
+
+/// A connection that held for so long was a good one: delays begin anew.
+const STABLE: Duration = Duration::from_secs(5);
+/// So long a transport that worked is tried alone.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// A client's decisions.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    config: Config,
+    wire: Wire,
+    phase: Phase,
+    requests: Requests,
+    subscriptions: Subscriptions,
+    tokens: Tokens,
+    liveness: Liveness,
+    attempts: u32,
+    connections: u64,
+    /// What worked last, and when.
+    worked: Option<(Transport, Instant)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    New,
+    /// Before the next attempt.
+    Waiting {
+        until: Instant,
+    },
+    FetchingToken,
+    Dialing,
+    /// `connect` was sent and not answered.
+    Connecting {
+        transport: Transport,
+        deadline: Instant,
+    },
+    Online {
+        transport: Transport,
+        since: Instant,
+        moving: Moving,
+    },
+    Ended,
+}
+
+/// Leaving a node that drains: the old connection serves until the new one is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moving {
+    No,
+    At(Instant),
+    Dialing,
+}
+
+impl Machine {
+    pub(crate) fn new(config: Config, now: Instant) -> Self {
+        Self {
+            wire: Wire::new(config.seed, now),
+            phase: Phase::New,
+            requests: Requests::new(config.request_timeout, config.retry),
+            subscriptions: Subscriptions::new(config.retry),
+            tokens: Tokens::new(config.token.clone(), config.has_token_source),
+            liveness: Liveness::new(Duration::ZERO, now),
+            attempts: 0,
+            connections: 0,
+            worked: None,
+            config,
+        }
+    }
+
+    /// Takes what happened; afterwards `next_output` tells what to do.
+    pub(crate) fn handle(&mut self, input: Input, now: Instant) {
+        self.wire.now = now;
+        match input {
+            _ if self.phase == Phase::Ended => refuse(input),
+            Input::Start => self.connect(),
+            Input::Dialed(transport) => self.dialed(transport),
+            Input::DialFailed(lost) => self.dial_failed(lost),
+            Input::Token(result) => self.token(result),
+            Input::Message(message) => self.message(message),
+            Input::Lost(lost) => self.lost(lost),
+            Input::Ask(ask) => self.ask(ask),
+            Input::Attention(serials) => {
+                for serial in serials {
+                    self.subscriptions.attention(serial, &mut self.wire);
+                }
+            }
+            Input::Tick => self.tick(),
+            Input::Close => self.end(None),
+        }
+        if std::mem::take(&mut self.wire.sent) {
+            self.liveness.sent(now);
+        }
+    }
+
+    /// What to do next.
+    pub(crate) fn next_output(&mut self) -> Option<Output> {
+        self.wire.outputs.pop_front()
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// When `Tick` is due.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Connecting { deadline, .. } => Some(deadline),
+            Phase::Online { moving: Moving::At(at), .. } => Some(at),
+            _ => None,
+        };
+        let online = matches!(self.phase, Phase::Online { .. });
+        let alive = self.liveness.next_wake().filter(|_| online);
+        let token = self.tokens.next_wake().filter(|_| online);
+        let work = self.requests.next_wake().into_iter().chain(self.subscriptions.next_wake());
+        phase.into_iter().chain(alive).chain(token).chain(work).min()
+    }
+
+    fn connect(&mut self) {
+        if self.tokens.is_stale() {
+            self.phase = Phase::FetchingToken;
+            if self.tokens.begin_fetch() {
+                self.wire.outputs.push_back(Output::FetchToken);
+            }
+        } else {
+            self.phase = Phase::Dialing;
+            self.dial();
+        }
+        self.wire.outputs.push_back(Output::State(State::Connecting));
+    }
+
+    fn dial(&mut self) {
+        let choice = match (self.config.transports, self.worked) {
+            (Choice::Auto, Some((transport, at))) if self.wire.now < at + MEMORY => {
+                Choice::Only(transport)
+            }
+            (choice, _) => choice,
+        };
+        self.wire.outputs.push_back(Output::Dial(choice));
+    }
+
+    fn dialed(&mut self, transport: Transport) {
+        self.forget_connection();
+        let deadline = self.wire.now + self.config.handshake_timeout;
+        self.phase = Phase::Connecting { transport, deadline };
+        let connect = Connect {
+            protocol: 1,
+            token: self.tokens.current(),
+            capabilities: vec!["gap".to_owned()],
+            subscriber: self.config.subscriber.clone(),
+            client: Some(concat!("meridian-rust/", env!("CARGO_PKG_VERSION")).to_owned()),
+        };
+        self.wire.send(Command::Connect(connect), Waiting::Connect);
+    }
+
+    fn dial_failed(&mut self, lost: Lost) {
+        self.worked = None;
+        match &mut self.phase {
+            Phase::Online { moving, .. } => {
+                let delay = self.config.reconnect.delay(self.attempts, &mut self.wire.jitter);
+                self.attempts += 1;
+                *moving = Moving::At(self.wire.now + delay);
+            }
+            _ => self.give_way(lost),
+        }
+    }
+
+    fn token(&mut self, result: Result<String, Lost>) {
+        let (token, failure) = match result {
+            Ok(token) => (Some(token), None),
+            Err(lost) => (None, Some(lost)),
+        };
+        self.tokens.fetched(token.clone());
+        match (self.phase, token, failure) {
+            (Phase::FetchingToken, Some(_), _) => self.connect(),
+            (Phase::FetchingToken, None, Some(lost)) => self.give_way(lost),
+            (Phase::Online { .. }, Some(token), _) => {
+                self.wire.send(Command::Refresh { token }, Waiting::Refresh);
+            }
+            (Phase::Online { .. }, None, _) => self.renew_later(),
+            _ => {}
+        }
+    }
+
+    fn renew_later(&mut self) {
+        let delay = self.config.reconnect.delay(self.attempts, &mut self.wire.jitter);
+        self.tokens.renew_later(self.wire.now + delay);
+    }
+
+    fn renew_now(&mut self) {
+        if self.tokens.begin_fetch() {
+            self.wire.outputs.push_back(Output::FetchToken);
+        }
+    }
+
+    fn message(&mut self, message: Message) {
+        self.liveness.heard(self.wire.now);
+        let waiting = self.wire.take(message.id());
+        match message {
+            Message::Connected(_, connected) => self.connected(*connected),
+            Message::Subscribed(id, answer) => self.subscriptions.subscribed(id, &answer),
+            Message::Unsubscribed { channel, code, .. } => {
+                if Code::from_name(&code).is_some_and(|code| code.action() == Action::Refresh) {
+                    self.renew_now();
+                }
+                self.subscriptions.unsubscribed(&channel, &code, &mut self.wire);
+            }
+            Message::Events { channel, stream, epoch, events } => {
+                let stream = stream.as_deref();
+                self.subscriptions.events(&channel, stream, epoch, events, &mut self.wire);
+            }
+            Message::Gap(push) => self.subscriptions.gap(&push, &mut self.wire),
+            Message::Skipped { channel, count } => self.subscriptions.skipped(&channel, count),
+            Message::Drain { after_ms, .. } => self.drain(Duration::from_millis(after_ms)),
+            Message::Ping => self.wire.tell(Command::Pong),
+            Message::Error(Some(id), error) => self.refused(id, waiting, error),
+            Message::Refreshed { expires_in_ms, .. } => {
+                self.tokens.accepted(expires_in_ms, self.wire.now);
+                self.answered(waiting, message);
+            }
+            Message::Error(None, _) | Message::Unknown => {}
+            reply => self.answered(waiting, reply),
+        }
+    }
+
+    fn answered(&mut self, waiting: Option<Waiting>, message: Message) {
+        if let Some(Waiting::Request(key)) = waiting {
+            self.requests.answered(key, message);
+        }
+    }
+
+    fn connected(&mut self, connected: Connected) {
+        let Phase::Connecting { transport, .. } = self.phase else { return };
+        let now = self.wire.now;
+        self.phase = Phase::Online { transport, since: now, moving: Moving::No };
+        self.worked = Some((transport, now));
+        self.tokens.accepted(connected.expires_in_ms, now);
+        self.liveness = Liveness::new(Duration::from_millis(connected.limits.heartbeat_ms), now);
+        let session = Session { transport, reconnects: self.connections, connected };
+        self.connections += 1;
+        self.wire.online = true;
+        self.wire.outputs.push_back(Output::State(State::Connected(Arc::new(session))));
+        self.subscriptions.online(&mut self.wire);
+        self.requests.online(&mut self.wire);
+    }
+
+    fn refused(&mut self, id: u64, waiting: Option<Waiting>, error: ReplyError) {
+        let action = error.action;
+        match waiting {
+            Some(Waiting::Connect) => return self.hang_up(Lost::Refused(error)),
+            Some(Waiting::Refresh) => return self.refresh_refused(&error),
+            Some(Waiting::Request(key)) => {
+                self.requests.refused(key, error.clone(), &mut self.wire);
+            }
+            Some(Waiting::Subscribe(slot)) => {
+                self.subscriptions.subscribe_refused(slot, id, error.clone(), &mut self.wire);
+            }
+            Some(Waiting::Unsubscribe(slot)) => {
+                self.subscriptions.unsubscribe_refused(slot, &error, &mut self.wire);
+            }
+            Some(Waiting::Ping) | None => {}
+        }
+        match action {
+            Action::Reconnect => self.hang_up(Lost::Refused(error)),
+            Action::Refresh => self.renew_now(),
+            _ => {}
+        }
+    }
+
+    /// The session goes on with the token it has; where another may be had, it is asked for.
+    fn refresh_refused(&mut self, error: &ReplyError) {
+        tracing::warn!(code = %error.code, "the server did not take the new token");
+        if error.action != Action::Stop && self.tokens.refused() {
+            self.renew_later();
+        }
+    }
+
+    fn drain(&mut self, after: Duration) {
+        if let Phase::Online { moving, .. } = &mut self.phase
+            && *moving == Moving::No
+        {
+            *moving = Moving::At(self.wire.now + after);
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Subscribe { channel, start, mailbox, reply } => {
+                self.subscriptions.open(channel, start, mailbox, reply, &mut self.wire);
+            }
+            Ask::Request { command, reply } => {
+                if let Command::Refresh { token } = &command {
+                    self.tokens.replace(token.clone());
+                }
+                self.requests.submit(command, reply, &mut self.wire);
+            }
+            Ask::Close => self.end(None),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.wire.now;
+        match &mut self.phase {
+            Phase::Waiting { until } if *until <= now => self.connect(),
+            Phase::Connecting { deadline, .. } if *deadline <= now => self.hang_up(Lost::TimedOut),
+            Phase::Online { moving, .. } => {
+                if matches!(moving, Moving::At(at) if *at <= now) {
+                    *moving = Moving::Dialing;
+                    self.dial();
+                }
+                self.keep_alive();
+            }
+            _ => {}
+        }
+        self.requests.tick(&mut self.wire);
+        self.subscriptions.tick(&mut self.wire);
+    }
+
+    fn keep_alive(&mut self) {
+        if self.tokens.is_due(self.wire.now) {
+            self.renew_now();
+        }
+        match self.liveness.check(self.wire.now) {
+            Verdict::Fine => {}
+            Verdict::Ask => {
+                self.wire.send(Command::Ping, Waiting::Ping);
+            }
+            Verdict::Dead => self.hang_up(Lost::TimedOut),
+        }
+    }
+
+    /// Gives up a connection that is still open.
+    fn hang_up(&mut self, why: Lost) {
+        let code = why.code().unwrap_or(Code::HeartbeatTimeout);
+        self.wire.outputs.push_back(Output::Hangup(code));
+        self.lost(why);
+    }
+
+    fn lost(&mut self, why: Lost) {
+        let before = self.phase;
+        self.forget_connection();
+        match before {
+            Phase::Online { moving: Moving::Dialing, .. } => self.phase = Phase::Dialing,
+            Phase::Online { since, .. } => {
+                if self.wire.now >= since + STABLE {
+                    self.attempts = 0;
+                }
+                self.give_way(why);
+            }
+            Phase::Connecting { .. } => self.give_way(why),
+            _ => {}
+        }
+    }
+
+    /// Waits for the next attempt, or ends where there is no use in one.
+    fn give_way(&mut self, why: Lost) {
+        match why.action() {
+            Action::Stop => return self.end(Some(why)),
+            Action::Refresh if !self.tokens.refused() => return self.end(Some(why)),
+            _ => {}
+        }
+        let asked = match &why {
+            Lost::Refused(error) => error.retry_after_ms.unwrap_or(0),
+            _ => 0,
+        };
+        let delay = self.config.reconnect.delay(self.attempts, &mut self.wire.jitter);
+        let delay = delay.max(Duration::from_millis(asked));
+        self.attempts = self.attempts.saturating_add(1);
+        self.phase = Phase::Waiting { until: self.wire.now + delay };
+        tracing::debug!(?delay, cause = %why, "waiting before the next connection");
+        self.wire.outputs.push_back(Output::State(State::Waiting { delay, cause: why }));
+    }
+
+    fn forget_connection(&mut self) {
+        self.wire.lost();
+        self.requests.lost();
+        self.subscriptions.lost();
+        self.tokens.lost();
+    }
+
+    fn end(&mut self, why: Option<Lost>) {
+        self.forget_connection();
+        self.requests.close();
+        self.subscriptions.close();
+        self.phase = Phase::Ended;
+        self.wire.outputs.push_back(Output::Hangup(Code::Requested));
+        self.wire.outputs.push_back(Output::State(State::Closed(why)));
+    }
+}
+
+/// Nothing is taken on after the end.
+fn refuse(input: Input) {
+    match input {
+        Input::Ask(Ask::Request { reply, .. }) => {
+            let _ = reply.send(Err(RequestError::Closed));
+        }
+        Input::Ask(Ask::Subscribe { mailbox, reply, .. }) => {
+            mailbox.end(None);
+            let _ = reply.send(Err(SubscribeError::Closed));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,214 @@
+//! The task behind a client: carries out what the machine decides and tells it what happened. Owns
+//! the connection, the dial under way and the token being fetched; decides nothing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use meridian_core::protocol::{
+    Code, Codec, Command, CommandFrame, decode_messages, encode_command, encode_commands,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::connection::{Ask, Input, Machine, Output, State};
+use crate::error::Lost;
+use crate::mailbox::Attention;
+use crate::transport::{Dialer, Link};
+
+/// Commands are joined into frames of about this size.
+const FRAME_BYTES: usize = 64 * 1024;
+/// A close may take so long.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+/// Fetches a token from the application.
+pub(crate) type TokenSource =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, Lost>> + Send>> + Send + Sync>;
+
+/// A client's I/O.
+pub(crate) struct Driver {
+    pub(crate) machine: Machine,
+    pub(crate) dialer: Dialer,
+    pub(crate) codec: Codec,
+    pub(crate) token_source: Option<TokenSource>,
+    pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) attention: Arc<Attention>,
+    pub(crate) state: watch::Sender<State>,
+    pub(crate) io: Io,
+}
+
+/// What is open or under way.
+#[derive(Default)]
+pub(crate) struct Io {
+    link: Option<Link>,
+    dialing: Pending<Result<Link, Lost>>,
+    fetching: Pending<Result<String, Lost>>,
+    /// The connection before this one, until it is closed.
+    closing: Pending<()>,
+}
+
+impl Driver {
+    /// Runs until the machine ends or nobody can ask any more.
+    pub(crate) async fn run(mut self) {
+        self.machine.handle(Input::Start, Instant::now());
+        loop {
+            self.carry_out().await;
+            if self.machine.is_ended() {
+                return;
+            }
+            let input = self.wait().await;
+            self.machine.handle(input, Instant::now());
+        }
+    }
+
+    /// The next thing that happens.
+    async fn wait(&mut self) -> Input {
+        let wake = self.machine.next_wake();
+        tokio::select! {
+            frame = next_frame(&mut self.io.link) => self.received(frame),
+            dialed = finish(&mut self.io.dialing) => self.dialed(dialed),
+            token = finish(&mut self.io.fetching) => Input::Token(token),
+            ask = self.asks.recv() => ask.map_or(Input::Close, Input::Ask),
+            serials = self.attention.wait() => Input::Attention(serials),
+            () = finish(&mut self.io.closing) => Input::Tick,
+            () = sleep_until(wake) => Input::Tick,
+        }
+    }
+
+    fn received(&mut self, frame: Result<Bytes, Lost>) -> Input {
+        let decoded = frame
+            .and_then(|frame| decode_messages(self.codec, &frame).map_err(|_| Lost::Malformed));
+        match decoded {
+            Ok(mut messages) if messages.len() == 1 => match messages.pop() {
+                Some(message) => Input::Message(message),
+                None => Input::Tick,
+            },
+            Ok(messages) => {
+                let now = Instant::now();
+                for message in messages {
+                    self.machine.handle(Input::Message(message), now);
+                }
+                Input::Tick
+            }
+            Err(lost) => {
+                self.io.link = None;
+                Input::Lost(lost)
+            }
+        }
+    }
+
+    fn dialed(&mut self, dialed: Result<Link, Lost>) -> Input {
+        match dialed {
+            Ok(link) => {
+                let transport = link.transport();
+                if let Some(old) = self.io.link.replace(link) {
+                    self.io.closing = Some(Box::pin(hang_up(Some(old), Code::Requested)));
+                }
+                Input::Dialed(transport)
+            }
+            Err(lost) => Input::DialFailed(lost),
+        }
+    }
+
+    async fn carry_out(&mut self) {
+        let mut batch = Batch::new(self.codec);
+        while let Some(output) = self.machine.next_output() {
+            match output {
+                Output::Send(frame) => batch.push(frame, &mut self.io.link),
+                Output::Dial(choice) => {
+                    self.io.dialing = Some(Box::pin(self.dialer.clone().dial(choice)));
+                }
+                Output::FetchToken => {
+                    self.io.fetching = self.token_source.as_ref().map(|source| source());
+                }
+                Output::Hangup(code) => {
+                    batch.flush(&mut self.io.link);
+                    hang_up(self.io.link.take(), code).await;
+                }
+                Output::State(state) => {
+                    self.state.send_replace(state);
+                }
+            }
+        }
+        batch.flush(&mut self.io.link);
+    }
+}
+
+/// Commands on their way into one frame.
+struct Batch {
+    codec: Codec,
+    commands: Vec<CommandFrame>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn new(codec: Codec) -> Self {
+        Self { codec, commands: Vec::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, command: CommandFrame, link: &mut Option<Link>) {
+        let bytes = weight(&command.command);
+        if self.bytes + bytes > FRAME_BYTES {
+            self.flush(link);
+        }
+        self.bytes += bytes;
+        self.commands.push(command);
+    }
+
+    fn flush(&mut self, link: &mut Option<Link>) {
+        let commands = std::mem::take(&mut self.commands);
+        self.bytes = 0;
+        let Some(link) = link else { return };
+        match &commands[..] {
+            [] => {}
+            [one] => link.send(&encode_command(self.codec, one)),
+            several => link.send(&encode_commands(self.codec, several)),
+        }
+    }
+}
+
+/// About what a command takes on the wire, in bytes.
+fn weight(command: &Command) -> usize {
+    match command {
+        Command::Publish(item) => 512 + item.content.data.len(),
+        Command::PublishBatch { events } => {
+            events.iter().map(|item| 512 + item.content.data.len()).sum()
+        }
+        _ => 512,
+    }
+}
+
+async fn hang_up(link: Option<Link>, code: Code) {
+    if let Some(link) = link {
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, link.close(code)).await;
+    }
+}
+
+async fn next_frame(link: &mut Option<Link>) -> Result<Bytes, Lost> {
+    match link {
+        Some(link) => link.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of what is under way, once.
+async fn finish<T>(pending: &mut Pending<T>) -> T {
+    match pending {
+        Some(future) => {
+            let done = future.await;
+            *pending = None;
+            done
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}

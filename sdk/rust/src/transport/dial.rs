@@ -1,0 +1,94 @@
+//! Opening a connection: one transport, or a race of both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_core::protocol::Codec;
+
+use super::{Address, Choice, Link, Transport, WebSocketLink, WebTransportLink};
+use crate::error::{ConnectError, Lost};
+use crate::tls::Trust;
+
+/// WebTransport is tried alone for so long; where UDP is blocked this is what it costs.
+const HEAD_START: Duration = Duration::from_millis(500);
+
+/// What is needed to open connections, again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    address: Address,
+    codec: Codec,
+    trust: Trust,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    timeout: Duration,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        address: Address,
+        codec: Codec,
+        trust: Trust,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        let tls = match address.secure {
+            true => Some(trust.client_config(&[b"http/1.1"])?),
+            false => None,
+        };
+        Ok(Self { address, codec, trust, tls, timeout })
+    }
+
+    /// Which transports can work at all: WebTransport needs a certificate to trust.
+    pub(crate) fn narrow(&self, choice: Choice) -> Result<Choice, ConnectError> {
+        let has_certificate = self.address.secure || matches!(self.trust, Trust::Hashes(_));
+        match choice {
+            Choice::Only(Transport::WebTransport) if !has_certificate => {
+                Err(ConnectError::NeedsCertificate)
+            }
+            Choice::Auto if !has_certificate => Ok(Choice::Only(Transport::WebSocket)),
+            choice => Ok(choice),
+        }
+    }
+
+    /// Opens a connection within the timeout.
+    pub(crate) async fn dial(self, choice: Choice) -> Result<Link, Lost> {
+        let dialed = async {
+            match choice {
+                Choice::Only(Transport::WebSocket) => self.websocket().await,
+                Choice::Only(Transport::WebTransport) => self.webtransport().await,
+                Choice::Auto => self.race().await,
+            }
+        };
+        tokio::time::timeout(self.timeout, dialed).await.unwrap_or(Err(Lost::TimedOut))
+    }
+
+    async fn websocket(&self) -> Result<Link, Lost> {
+        let link = WebSocketLink::dial(&self.address, self.codec, self.tls.clone()).await?;
+        Ok(Link::WebSocket(Box::new(link)))
+    }
+
+    async fn webtransport(&self) -> Result<Link, Lost> {
+        let link = WebTransportLink::dial(&self.address, self.codec, &self.trust).await?;
+        Ok(Link::WebTransport(Box::new(link)))
+    }
+
+    /// The first that answers; where both fail, what WebSocket said.
+    async fn race(&self) -> Result<Link, Lost> {
+        let mut webtransport = Box::pin(self.webtransport());
+        let early = tokio::time::timeout(HEAD_START, &mut webtransport).await;
+        match early {
+            Ok(Ok(link)) => return Ok(link),
+            Ok(Err(_)) => return self.websocket().await,
+            Err(_) => {}
+        }
+        let mut websocket = Box::pin(self.websocket());
+        tokio::select! {
+            link = &mut websocket => match link {
+                Ok(link) => Ok(link),
+                Err(lost) => webtransport.await.or(Err(lost)),
+            },
+            link = &mut webtransport => match link {
+                Ok(link) => Ok(link),
+                Err(_) => websocket.await,
+            },
+        }
+    }
+}
