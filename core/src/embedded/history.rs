@@ -28,7 +28,7 @@ use self::writer::{Job, Memory, Outcome, Task, Writer};
 use super::OpenError;
 use super::lock::FolderLock;
 use super::queue::{Queue, Weight};
-use super::sqlite::{self, Reader, Readers, Step};
+use super::sqlite::{self, Reader, Readers, Step, Writing};
 use crate::policy::Policies;
 use crate::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
@@ -39,6 +39,8 @@ use crate::vocabulary::{ChannelKey, Partition, Position, Stream};
 const STEPS: &[Step] =
     &[(1, "history", include_str!("../../../migrations/sqlite/history/0001_history.sql"))];
 
+/// Each channel's newest page changes: they should stay in memory, and not be moved with every batch.
+const WRITING: Writing = Writing { cache_kib: 32 << 10, checkpoint_pages: 16_000 };
 /// Channels that one step of a sweep looks at.
 const SWEEP_CHANNELS: usize = 256;
 /// Oldest events of a channel that one step looks at.
@@ -92,7 +94,7 @@ impl SqliteHistory {
         log: &Incarnation,
         lock: Option<Arc<FolderLock>>,
     ) -> Result<Self, OpenError> {
-        let mut connection = sqlite::writer(file, STEPS).await?;
+        let mut connection = sqlite::writer(file, STEPS, WRITING).await?;
         adopt(&mut connection, log).await?;
         let readers = Readers::open(file, options.readers).await?;
         let limit = Weight { count: options.queue_items, bytes: options.queue_bytes };
