@@ -118,7 +118,7 @@ impl SqliteLog {
         let readers = Readers::open(file, options.readers).await?;
         let limit = Weight { count: options.queue_records, bytes: options.queue_bytes };
         let shared = Arc::new(Shared {
-            queue: Queue::new(limit),
+            queue: Arc::new(Queue::new(limit)),
             tails: bounds.iter().map(|bounds| Tail::new(bounds.begin, bounds.next)).collect(),
             commit_us: AtomicU64::new(0),
         });
