@@ -13,6 +13,8 @@ use meridian_core::vocabulary::{Namespace, Tenant, UserId};
 
 use crate::dev::Demo;
 
+/// The tenant that a development node's own token and demo belong to.
+pub(crate) const TENANT: &str = "demo";
 const KEY_FILE: &str = "development.key";
 const KEY_ID: &str = "development";
 const TOKEN_DAYS: u64 = 30;
@@ -54,29 +56,29 @@ pub(crate) fn token(config: &Config, now_ms: u64) -> Result<String> {
         .iter()
         .find_map(|key| key.signing.as_ref())
         .context("no key of the configuration can sign a development token")?;
-    let tenant = Tenant::parse("demo")?;
+    let tenant = Tenant::parse(TENANT)?;
     let user = UserId::parse("developer")?;
     let claims = Claims {
         audience: config.auth.options.audience.first().cloned(),
         ttl_ms: Some(TOKEN_DAYS * 86_400_000),
         ..Claims::new(tenant, user)
     };
-    Ok(mint(key, &claims, now_ms)?)
+    Ok(mint(key, &claims, now_ms / 1000 * 1000)?)
 }
 
-/// The configured namespaces, and those of a development node where they are not configured.
+/// The configured namespaces, and a few to play with where none is configured.
 pub(crate) fn policies(configured: &Policies, demo: Option<Demo>) -> Policies {
     let mut all: BTreeMap<Namespace, Policy> = BTreeMap::new();
     let mut add = |name: &str, class, rule: Rule| {
         let name = Namespace::parse(name).expect("invariant: literals within the grammar");
         let allowed = BTreeSet::from([rule]);
-        let policy = Policy { class, subscribe: allowed.clone(), publish: allowed, ..Policy::default() };
+        let policy =
+            Policy { class, subscribe: allowed.clone(), publish: allowed, ..Policy::default() };
         all.insert(name, policy);
     };
-    if configured.iter().next().is_none() {
+    if configured.iter().all(|(name, _)| name.as_str() == "$user") {
         add("demo", DeliveryClass::Strict, Rule::Tenant);
         add("typing", DeliveryClass::Ephemeral, Rule::Tenant);
-        add("$user", DeliveryClass::Strict, Rule::Owner);
     }
     if demo == Some(Demo::Flights) {
         add("flights", DeliveryClass::Strict, Rule::Tenant);

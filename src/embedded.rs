@@ -22,7 +22,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::dev::Demo;
-use crate::development;
+use crate::{development, replay};
 
 /// Stores, router and admin; the workers have their own threads.
 const RUNTIME_THREADS: usize = 2;
@@ -30,7 +30,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(2);
 /// The log is no client's history: it is kept as long as duplicates are looked for.
 const LOG_KEEP: Keep = Keep { records: None, age_ms: Some(86_400_000) };
 const SECONDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0,
 ];
 
 /// Runs the node until SIGTERM or SIGINT, then drains it.
@@ -117,6 +118,7 @@ async fn run_edge(
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        ended = replay::run(demo, stores.log.clone(), now_ms()) => ended?,
     }
     tracing::info!("draining; a second signal stops at once");
     tokio::select! {
@@ -191,7 +193,10 @@ async fn retain(stores: Embedded, policies: Arc<Policies>, stop: CancellationTok
     let mut ticks = interval(RETENTION_EVERY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = stores.retain(&policies, LOG_KEEP).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "retention failed; tried again soon");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "retention failed; tried again soon"
+            );
         }
     }
 }

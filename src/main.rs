@@ -4,10 +4,12 @@
 
 mod check_config;
 mod configuration;
+mod demo;
 mod dev;
 mod development;
 mod embedded;
 mod logging;
+mod replay;
 mod token;
 
 use std::process::ExitCode;

@@ -9,9 +9,7 @@ use meridian_core::embedded::faulty::Chance;
 use meridian_core::embedded::{HistoryOptions, SqliteHistory};
 use meridian_core::policy::Retention;
 use meridian_core::seams::conformance::{Samples, channel, stream};
-use meridian_core::seams::{
-    Applied, Gone, GoneReason, History, HistoryRead, ReadBounds, ReadFrom,
-};
+use meridian_core::seams::{Applied, Gone, GoneReason, History, HistoryRead, ReadBounds, ReadFrom};
 use meridian_core::vocabulary::{ChannelKey, Epoch, Event, Position, Prev};
 use tempfile::TempDir;
 
@@ -59,8 +57,7 @@ impl Run {
         let samples = Samples::new(stream(1, 0));
         let fence = history.claim(samples.stream(), 10).await.unwrap().fence;
         let keys: Vec<ChannelKey> = (0..CHANNELS).map(|i| channel(&format!("c{i}"))).collect();
-        let readers =
-            (0..6).map(|i| (keys[i % keys.len()].clone(), samples.position())).collect();
+        let readers = (0..6).map(|i| (keys[i % keys.len()].clone(), samples.position())).collect();
         let models = keys.into_iter().map(|key| (key, Model::default())).collect();
         let (chance, now_ms) = (Chance::new(seed), 1_000_000);
         Self { folder, chance, history, samples, fence, models, readers, now_ms }
@@ -186,6 +183,8 @@ impl Run {
         let start = gone.map_or(after, |gone| gone.through);
         model.check_gap(after, gone, self.samples.stream().epoch);
         assert!(start >= after && position >= start && position <= applied);
+        let crossed = gone.is_some_and(|gone| gone.reason == GoneReason::Epoch);
+        assert_eq!(position.epoch > after.epoch, crossed);
         let due: Vec<Arc<Event>> = model.between(start, position);
         same(&events, &due);
         assert!(events.iter().all(|event| !model.is_removed(event)));

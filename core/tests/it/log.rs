@@ -175,7 +175,9 @@ async fn large_batches_are_cut_and_read_back() {
 }
 
 /// Polls all calls in turn, as callers that know nothing of one another.
-async fn join_all<T: Send + 'static>(calls: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+async fn join_all<T: Send + 'static>(
+    calls: impl Iterator<Item = impl Future<Output = T>>,
+) -> Vec<T> {
     let mut calls: Vec<_> = calls.map(Box::pin).collect();
     let mut answers: Vec<Option<T>> = calls.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {

@@ -98,10 +98,8 @@ impl Run {
         let partition = Partition(self.chance.below(u64::from(PARTITIONS)) as u32);
         let model = &mut self.models[partition.0 as usize];
         let floor = self.chance.below(model.end + 5);
-        let keep = Keep {
-            records: Some(self.chance.below(30)),
-            age_ms: Some(self.chance.below(2_000)),
-        };
+        let keep =
+            Keep { records: Some(self.chance.below(30)), age_ms: Some(self.chance.below(2_000)) };
         let floors = vec![(partition, Offset(floor))];
         let trimmed = self.log.inner().retain(keep, floors).await.unwrap();
         let begin = self.log.inner().begin(partition).unwrap().0;
@@ -148,7 +146,6 @@ impl Run {
 async fn open(folder: &TempDir, now_ms: &Arc<AtomicU64>) -> SqliteLog {
     let now_ms = now_ms.clone();
     let clock: Clock = Arc::new(move || now_ms.load(Ordering::Relaxed));
-    let options =
-        LogOptions { partitions: PARTITIONS, window_ms: 300, ..LogOptions::default() };
+    let options = LogOptions { partitions: PARTITIONS, window_ms: 300, ..LogOptions::default() };
     SqliteLog::open(&folder.path().join("log.sqlite"), options, clock).await.unwrap()
 }

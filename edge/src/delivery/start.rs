@@ -21,6 +21,18 @@ pub(crate) enum From {
     },
 }
 
+impl From {
+    /// The name in metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            From::Now => "now",
+            From::Cursor(_) => "cursor",
+            From::Last(_) => "last",
+            From::Acked { .. } => "acked",
+        }
+    }
+}
+
 /// Where it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {

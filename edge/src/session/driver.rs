@@ -259,7 +259,9 @@ impl<C: Connection> Driver<C> {
 
     fn done(&mut self, done: Done) {
         let acts = match done {
-            Done::Followed { op, generation, channel, result } => {
+            Done::Followed { op, generation, channel, start, result } => {
+                let outcome = result.as_ref().err().map_or("ok", |error| error.code.as_str());
+                self.context.node.metrics.subscribed(start, outcome);
                 let result = result.map(|following| {
                     self.prepared.insert(op, following);
                 });
@@ -287,6 +289,10 @@ impl<C: Connection> Driver<C> {
                 self.send(lane, &message);
             }
             Act::Verify { token } => self.verify(token),
+            Act::Told { reconnect, fallback } => {
+                let metrics = &self.context.node.metrics;
+                metrics.told(self.transport, reconnect.as_deref(), fallback.as_ref());
+            }
             Act::TakeName(subscriber) => {
                 if let Some((_, identity)) = self.machine.identity() {
                     let names = self.context.node.names.clone();

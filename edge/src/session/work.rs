@@ -27,6 +27,8 @@ const HISTORY_MOST: usize = 1000;
 pub(crate) enum Done {
     Followed {
         op: OpId,
+        /// How the subscription starts, for the metrics.
+        start: &'static str,
         generation: Generation,
         channel: Channel,
         result: Result<Following, ReplyError>,
@@ -87,8 +89,9 @@ pub(crate) async fn follow(
     channel: Channel,
     from: From,
 ) -> Done {
+    let start = from.name();
     let result = prepare(&context, &identity, &channel, from).await;
-    Done::Followed { op, generation, channel, result }
+    Done::Followed { op, start, generation, channel, result }
 }
 
 async fn prepare(

@@ -142,7 +142,10 @@ async fn try_settle(context: &Context, vouched: Vouched) -> Result<(), Trouble> 
         return Err(Trouble::Waiting(Pause::Repairing));
     }
     context.metering.repairs.increment(1);
-    tracing::info!(%stream, ?found, restored = ?vouched.last_kept, stale = stale.len(), "backplane repaired");
+    // An empty backplane is every start's; what was found otherwise is worth a line.
+    if found.is_some() || !stale.is_empty() {
+        tracing::info!(%stream, ?found, restored = ?vouched.last_kept, stale = stale.len(), "backplane repaired");
+    }
     Ok(())
 }
 

@@ -198,8 +198,9 @@ impl Shared {
 fn weight(update: &Update) -> usize {
     match update {
         Update::Event(event) => event.weight(),
-        Update::Gap(_) | Update::Ended(_) => 256,
-        Update::Skipped(_) => 0,
+        Update::Gap(_) => 256,
+        // Taken on whatever the queue holds, so they count for nothing.
+        Update::Skipped(_) | Update::Ended(_) => 0,
     }
 }
 

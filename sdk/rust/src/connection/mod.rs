@@ -12,6 +12,9 @@ mod subscriptions;
 mod tokens;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,6 @@
+//! Scenarios of a machine, without a socket and with time as an argument.
+
+mod deliveries;
+mod harness;
+mod lifecycle;
+mod requests;
