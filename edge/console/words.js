@@ -42,7 +42,7 @@ export function stateText({ state, serverAnswers, cutForMs, fault, info }) {
 }
 
 export const TRANSPORTS = {
-  webtransport: { name: 'WebTransport', how: 'HTTP/3 over QUIC, UDP port' },
+  webtransport: { name: 'WebTransport', how: 'QUIC, UDP port' },
   websocket: { name: 'WebSocket', how: 'TCP port' },
 };
 

@@ -1,7 +1,39 @@
-//! The built `meridian` as a user runs it: what it prints and how it exits.
+//! The built `meridian` as a user runs it: what it prints and how it exits, and as its clients meet
+//! it: a real process, reached by the client library, by bare connections and by hostile ones.
 
+/// Two tests of one body, one a transport.
+macro_rules! on_both {
+    ($($(#[$meta:meta])* async fn $name:ident($transport:ident: Transport) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $(#[$meta])*
+            async fn run($transport: Transport) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn websocket() {
+                Box::pin(run(Transport::WebSocket)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn webtransport() {
+                Box::pin(run(Transport::WebTransport)).await;
+            }
+        }
+    )*};
+}
+
+mod acks;
+mod auth;
 mod check_config;
+mod client;
 mod help;
+mod node;
+mod peer;
+mod publish;
+mod request;
+mod subscribe;
 mod token;
 
 use std::path::{Path, PathBuf};
