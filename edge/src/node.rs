@@ -34,6 +34,8 @@ const HAND_OVER: usize = 1024;
 /// Commands of one session that may be under way.
 const COMMANDS_IN_FLIGHT: usize = 1024;
 const EPHEMERAL_EVENTS: usize = 256;
+/// Pages of history that a worker's readers hold: a hundred of the largest.
+const PAGE_BYTES: usize = 64 << 20;
 /// Files of certificates are looked at this often.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
 
@@ -217,6 +219,7 @@ fn bounds(config: &Config) -> Bounds {
         ring: RingBounds { events: config.hub.ring_events, bytes: config.hub.ring_bytes },
         linger: Duration::from_millis(config.hub.linger_ms),
         ephemeral_events: EPHEMERAL_EVENTS,
+        page_bytes: PAGE_BYTES,
     }
 }
 

@@ -117,7 +117,7 @@ async fn newest(
         oldest_time_ms: stores.oldest_time_ms(key, now_ms()),
     };
     let stored = stores.history.read(key, stream, ReadFrom::Last(count), bounds).await;
-    let Ok(HistoryRead::Events { events, .. }) = stored else {
+    let Ok(HistoryRead::Events { events, position: applied, .. }) = stored else {
         return Err(ReplyError::of(Code::Unavailable));
     };
     let older: Vec<_> = events
@@ -127,5 +127,6 @@ async fn newest(
     let wanted = count - hot.events.len();
     let first = older.len().saturating_sub(wanted);
     let position = older.get(first).map(|event| Position::before(event.stream.epoch, event.offset));
-    Ok(position.or(oldest_hot).unwrap_or_else(|| log_end(stores, stream)))
+    // Without any event: what the region has not applied yet is still to come.
+    Ok(position.or(oldest_hot).unwrap_or(applied))
 }
