@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use meridian_core::auth::TokenError;
+use meridian_core::auth::{Identity, TokenError};
 use meridian_core::protocol::{
     Code, CommandFrame, HistoryRequest, Message, Subscribed, decode_commands,
 };
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{Act, Machine, OpId};
+use super::machine::{Act, Generation, Machine, OpId};
 use super::outbox::{Flushed, Outbox, Wrote};
 use super::work::{self, Done, Following};
 use crate::clock::now_ms;
@@ -109,6 +109,9 @@ pub(crate) struct SessionParts {
     pub(crate) token: Option<String>,
 }
 
+/// Whose session it is now; publishes under way look again.
+type CurrentIdentity = Rc<RefCell<Option<(Generation, Rc<Identity>)>>>;
+
 struct Driver<C> {
     context: Rc<Context>,
     connection: C,
@@ -120,7 +123,7 @@ struct Driver<C> {
     /// History reads that wait for their turn, and how many are under way.
     histories: VecDeque<(Option<u64>, HistoryRequest)>,
     reading: usize,
-    identity: Rc<RefCell<Option<(u32, Rc<meridian_core::auth::Identity>)>>>,
+    identity: CurrentIdentity,
     lanes: usize,
     no_more_lanes: bool,
     name: Option<crate::names::Ownership>,
@@ -510,7 +513,12 @@ impl<C: Connection> Driver<C> {
         for (_, (follower, ..)) in self.followers.drain() {
             self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
         }
-        self.context.node.metrics.session_ended(self.transport, code);
+        let cause = match code {
+            Some(code) => code.name(),
+            None if self.peer_closed => "peer",
+            None => "lost",
+        };
+        self.context.node.metrics.session_ended(self.transport, cause);
         if code.is_some() || self.peer_closed {
             let session = self.session.clone();
             // What was said before the close should arrive; a reader that is stuck must not hold us.
