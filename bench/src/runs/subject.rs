@@ -122,7 +122,7 @@ impl Subject {
             }
         });
         if all.await.is_err() {
-            turn.missing = due - turn.deliveries;
+            turn.missing = due.saturating_sub(turn.deliveries);
         }
         turn.cpu_us = cpu_us(self.pid)? - self.cpu_begun_us;
         Ok(turn)

@@ -1,17 +1,18 @@
 //! The connection's life: token, dial, connect, serve, move, lose, wait. Hands what is about requests
 //! and subscriptions to them.
 
-use std::sync::Arc;
+mod messages;
+
 use std::time::{Duration, Instant};
 
-use meridian_core::protocol::{Action, Code, Command, Connect, Connected, Message, ReplyError};
+use meridian_core::protocol::{Action, Code, Command, Connect};
 
 use super::liveness::{Liveness, Verdict};
 use super::requests::Requests;
 use super::subscriptions::Subscriptions;
 use super::tokens::Tokens;
 use super::wire::{Waiting, Wire};
-use super::{Ask, Config, Input, Output, Session, State};
+use super::{Ask, Config, Input, Output, State};
 use crate::error::{Lost, RequestError, SubscribeError};
 use crate::transport::{Choice, Transport};
 
@@ -206,96 +207,6 @@ impl Machine {
     fn renew_now(&mut self) {
         if self.tokens.begin_fetch() {
             self.wire.outputs.push_back(Output::FetchToken);
-        }
-    }
-
-    fn message(&mut self, message: Message) {
-        self.liveness.heard(self.wire.now);
-        let waiting = self.wire.take(message.id());
-        match message {
-            Message::Connected(_, connected) => self.connected(*connected),
-            Message::Subscribed(id, answer) => self.subscriptions.subscribed(id, &answer),
-            Message::Unsubscribed { channel, code, .. } => {
-                if Code::from_name(&code).is_some_and(|code| code.action() == Action::Refresh) {
-                    self.renew_now();
-                }
-                self.subscriptions.unsubscribed(&channel, &code, &mut self.wire);
-            }
-            Message::Events { channel, stream, epoch, events } => {
-                let stream = stream.as_deref();
-                self.subscriptions.events(&channel, stream, epoch, events, &mut self.wire);
-            }
-            Message::Gap(push) => self.subscriptions.gap(&push, &mut self.wire),
-            Message::Skipped { channel, count } => self.subscriptions.skipped(&channel, count),
-            Message::Drain { after_ms, .. } => self.drain(Duration::from_millis(after_ms)),
-            Message::Ping => self.wire.tell(Command::Pong),
-            Message::Error(Some(id), error) => self.refused(id, waiting, error),
-            Message::Refreshed { expires_in_ms, .. } => {
-                self.tokens.accepted(expires_in_ms, self.wire.now);
-                self.answered(waiting, message);
-            }
-            Message::Error(None, _) | Message::Unknown => {}
-            reply => self.answered(waiting, reply),
-        }
-    }
-
-    fn answered(&mut self, waiting: Option<Waiting>, message: Message) {
-        if let Some(Waiting::Request(key)) = waiting {
-            self.requests.answered(key, message);
-        }
-    }
-
-    fn connected(&mut self, connected: Connected) {
-        let Phase::Connecting { transport, .. } = self.phase else { return };
-        let now = self.wire.now;
-        self.phase = Phase::Online { transport, since: now, moving: Moving::No };
-        self.worked = Some((transport, now));
-        self.tokens.accepted(connected.expires_in_ms, now);
-        self.liveness = Liveness::new(Duration::from_millis(connected.limits.heartbeat_ms), now);
-        let session = Session { transport, reconnects: self.connections, connected };
-        self.connections += 1;
-        self.wire.online = true;
-        self.wire.outputs.push_back(Output::State(State::Connected(Arc::new(session))));
-        self.subscriptions.online(&mut self.wire);
-        self.requests.online(&mut self.wire);
-    }
-
-    fn refused(&mut self, id: u64, waiting: Option<Waiting>, error: ReplyError) {
-        let action = error.action;
-        match waiting {
-            Some(Waiting::Connect) => return self.hang_up(Lost::Refused(error)),
-            Some(Waiting::Refresh) => return self.refresh_refused(&error),
-            Some(Waiting::Request(key)) => {
-                self.requests.refused(key, error.clone(), &mut self.wire);
-            }
-            Some(Waiting::Subscribe(slot)) => {
-                self.subscriptions.subscribe_refused(slot, id, error.clone(), &mut self.wire);
-            }
-            Some(Waiting::Unsubscribe(slot)) => {
-                self.subscriptions.unsubscribe_refused(slot, &error, &mut self.wire);
-            }
-            Some(Waiting::Ping) | None => {}
-        }
-        match action {
-            Action::Reconnect => self.hang_up(Lost::Refused(error)),
-            Action::Refresh => self.renew_now(),
-            _ => {}
-        }
-    }
-
-    /// The session goes on with the token it has; where another may be had, it is asked for.
-    fn refresh_refused(&mut self, error: &ReplyError) {
-        tracing::warn!(code = %error.code, "the server did not take the new token");
-        if error.action != Action::Stop && self.tokens.refused() {
-            self.renew_later();
-        }
-    }
-
-    fn drain(&mut self, after: Duration) {
-        if let Phase::Online { moving, .. } = &mut self.phase
-            && *moving == Moving::No
-        {
-            *moving = Moving::At(self.wire.now + after);
         }
     }
 
