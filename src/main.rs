@@ -1,1 +1,54 @@
-fn main(){}
+//! The `meridian` command: its arguments and exit codes. What a command does is in its own module.
+//!
+//! Exit codes: 0 done, 1 failed, 2 arguments or configuration not valid.
+
+mod check_config;
+mod configuration;
+mod demo;
+mod dev;
+mod development;
+mod embedded;
+mod logging;
+mod replay;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use meridian_core::config::ConfigError;
+
+/// Edge-distributed realtime gateway.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true, after_help = HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const HELP: &str = "\
+Try it:
+  meridian dev --demo flights        a whole node on this machine, with something to look at
+
+Every configuration key: docs/configuration.md. Tokens: docs/authentication.md.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Options),
+    Token(Box<token::Options>),
+    CheckConfig(check_config::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Dev(options) => dev::run(options),
+        Command::Token(options) => token::run(&options),
+        Command::CheckConfig(options) => check_config::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}

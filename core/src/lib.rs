@@ -2,8 +2,10 @@
 //! the seams with their embedded implementations. It never opens a client socket and never decides
 //! what a session does.
 
+pub mod auth;
+pub mod config;
+pub mod embedded;
 pub mod policy;
 pub mod protocol;
-
 pub mod seams;
 pub mod vocabulary;

@@ -1,6 +1,8 @@
 //! Policies: what a namespace promises, and who may do what on its channels. Pure decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use crate::vocabulary::{Channel, LogName, Namespace};
 
@@ -44,6 +46,11 @@ pub enum Rule {
     Granted,
 }
 
+/// The text is no rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be `tenant`, `owner`, `granted`, `user:ID`, `role:NAME` or `permission:NAME`")]
+pub struct RuleError;
+
 /// What a namespace promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -67,16 +74,45 @@ impl Policies {
         Self { by_namespace }
     }
 
-    /// The policy that a channel's namespace picks.
+    /// The policy that a channel's namespace picks. Allocates nothing.
     pub fn of(&self, channel: &Channel) -> Option<&Policy> {
-        // A lookup by text would need a borrowed form of `Namespace`; parsing costs one small allocation.
-        let namespace = Namespace::parse(channel.namespace()).ok()?;
-        self.by_namespace.get(&namespace)
+        self.by_namespace.get(channel.namespace())
     }
 
     /// Every namespace with its policy.
     pub fn iter(&self) -> impl Iterator<Item = (&Namespace, &Policy)> {
         self.by_namespace.iter()
+    }
+}
+
+/// The notation of the configuration.
+impl FromStr for Rule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        match text.split_once(':') {
+            None if text == "tenant" => Ok(Self::Tenant),
+            None if text == "owner" => Ok(Self::Owner),
+            None if text == "granted" => Ok(Self::Granted),
+            None | Some((_, "")) => Err(RuleError),
+            Some(("user", user)) => Ok(Self::User(user.to_owned())),
+            Some(("role", role)) => Ok(Self::Role(role.to_owned())),
+            Some(("permission", permission)) => Ok(Self::Permission(permission.to_owned())),
+            Some(_) => Err(RuleError),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tenant => f.write_str("tenant"),
+            Self::User(user) => write!(f, "user:{user}"),
+            Self::Role(role) => write!(f, "role:{role}"),
+            Self::Permission(permission) => write!(f, "permission:{permission}"),
+            Self::Owner => f.write_str("owner"),
+            Self::Granted => f.write_str("granted"),
+        }
     }
 }
 

@@ -1,1 +1,23 @@
-//! x
+//! Meridian's edge: takes events from publishers and gets them to every client that is subscribed and
+//! allowed. Imports point one way: transport → session → hub; the stores are seams of the core.
+
+mod clock;
+mod delivery;
+mod frame;
+mod http_api;
+mod hub;
+mod lifecycle;
+mod metrics;
+mod names;
+mod node;
+mod ops;
+mod publish;
+mod session;
+mod transport;
+mod worker;
+
+pub use delivery::Stores;
+pub use lifecycle::Phase;
+pub use node::{NodeOptions, RunningNode, StartError};
+pub use ops::{ConsoleInfo, OpsOptions, PartState};
+pub use transport::{Certificates, TlsError};

@@ -1,1 +1,16 @@
-//! x
+//! Meridian's region router: for each partition of a log one owner and one order. It turns records
+//! into events (duplicates dropped, predecessors named), sends them out live, stores them in the
+//! region's history and keeps the backplane's marker honest. It never answers clients and never
+//! writes to the log.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+pub mod apply;
+mod metering;
+mod options;
+pub mod partition;
+mod router;
+mod status;
+
+pub use options::Options;
+pub use router::{Outcome, Router};
+pub use status::{Halt, PartitionState, PartitionStatus, Pause, RouterStatus};

@@ -8,12 +8,13 @@ use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
 
 use super::message::{
-    Ack, Command, CommandFrame, Connect, Connected, Content, EventView, GapPush, HistoryPage,
-    HistoryRequest, Message, PublishItem, Published, ReplyError, Subscribe, Subscribed,
+    Ack, Command, CommandFrame, Connect, Connected, Content, EventView, Fallback, GapPush,
+    HistoryPage, HistoryRequest, Message, PublishItem, Published, ReplyError, Subscribe,
+    Subscribed,
 };
 use super::wire::{
     CommandWire, ConnectWire, ConnectedWire, ErrorWire, EventWire, EventsWire, HistoryPageWire,
-    IdOnly, MessageWire, PrevWire, PublishWire, SubscribedWire,
+    IdOnly, MessageWire, PrevWire, PublishBatchWire, PublishWire, SubscribedWire,
 };
 use super::{Action, Code};
 use crate::vocabulary::{Body, Encoding, Epoch, EventKind, Offset, Position, Prev};
@@ -77,6 +78,30 @@ pub fn decode_commands(codec: Codec, frame: &[u8]) -> Result<Vec<CommandFrame>, 
             .map(|only| CommandFrame { id: only.id, command: Command::Invalid })
             .collect())
     })
+}
+
+/// Reads the body of an HTTP publish: one event, or `{"events": […]}`; the flag says which.
+pub fn decode_publish(codec: Codec, body: &[u8]) -> Result<(Vec<PublishItem>, bool), DecodeError> {
+    match codec {
+        Codec::Json => publish_body::<Box<RawValue>>(codec, body),
+        Codec::MessagePack => publish_body::<ByteBuf>(codec, body),
+    }
+}
+
+fn publish_body<'de, R: Raw + Deserialize<'de>>(
+    codec: Codec,
+    body: &'de [u8],
+) -> Result<(Vec<PublishItem>, bool), DecodeError> {
+    let (wires, batch) = match decode_with::<PublishBatchWire<'_, R>>(codec, body) {
+        Ok(mut batches) if batches.len() == 1 => (batches.remove(0).events, true),
+        Ok(_) => return Err(DecodeError),
+        Err(_) => (decode_with::<PublishWire<'_, R>>(codec, body)?, false),
+    };
+    if wires.len() != 1 && !batch {
+        return Err(DecodeError);
+    }
+    let items: Option<Vec<_>> = wires.into_iter().map(publish_item).collect();
+    items.map(|items| (items, batch)).ok_or(DecodeError)
 }
 
 /// Reads a frame of a server: one message or an array.
@@ -186,6 +211,11 @@ impl From<ConnectWire<'_>> for Connect {
             capabilities: wire.capabilities.into_iter().map(Into::into).collect(),
             subscriber: wire.subscriber.map(Into::into),
             client: wire.client.map(Into::into),
+            reconnect: wire.reconnect.map(Into::into),
+            fallback: wire.fallback.map(|fallback| Fallback {
+                from: fallback.from.into_owned(),
+                reason: fallback.reason.into_owned(),
+            }),
         }
     }
 }
@@ -258,6 +288,7 @@ fn message<R: Raw>(wire: MessageWire<'_, R>) -> Result<Message, DecodeError> {
     } else if let Some(ended) = wire.unsubscribed {
         Message::Unsubscribed {
             id,
+            action: action(&ended.action, &ended.code),
             channel: ended.channel.into_owned(),
             code: ended.code.into_owned(),
         }
@@ -334,10 +365,7 @@ impl From<SubscribedWire<'_>> for Subscribed {
 impl From<ErrorWire<'_>> for ReplyError {
     fn from(wire: ErrorWire<'_>) -> Self {
         Self {
-            // A client goes by the action; a code or action newer than this version must not be a dead end.
-            action: Action::from_name(&wire.action)
-                .or_else(|| Code::from_name(&wire.code).map(Code::action))
-                .unwrap_or(Action::Stop),
+            action: action(&wire.action, &wire.code),
             code: wire.code.into_owned(),
             message: wire.message.into_owned(),
             retry_after_ms: wire.retry_after_ms,
@@ -345,6 +373,13 @@ impl From<ErrorWire<'_>> for ReplyError {
             applied: wire.applied.map(Into::into),
         }
     }
+}
+
+/// A client goes by the action; a code or action newer than this version must not be a dead end.
+fn action(name: &str, code: &str) -> Action {
+    Action::from_name(name)
+        .or_else(|| Code::from_name(code).map(Code::action))
+        .unwrap_or(Action::Stop)
 }
 
 fn events_push<R: Raw>(wire: EventsWire<'_, R>) -> Result<Message, DecodeError> {

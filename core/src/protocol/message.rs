@@ -49,6 +49,17 @@ pub struct Connect {
     pub subscriber: Option<String>,
     /// Name and version of the client library, for logs.
     pub client: Option<String>,
+    /// Why the connection before this one ended, where there was one.
+    pub reconnect: Option<String>,
+    /// The transport that this client would rather have used, and why it did not.
+    pub fallback: Option<Fallback>,
+}
+
+/// A transport that was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fallback {
+    pub from: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -104,6 +115,7 @@ pub enum Message {
         id: Option<u64>,
         channel: String,
         code: String,
+        action: Action,
     },
     Published {
         id: Option<u64>,
@@ -168,6 +180,7 @@ pub struct Limits {
     pub batch_events: u64,
     pub channels: u64,
     pub commands_per_s: u64,
+    pub commands_burst: u64,
     pub heartbeat_ms: u64,
     pub publish_horizon_ms: u64,
 }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::message::*;
-use super::{Code, Codec, decode_commands, decode_messages, encode_command, encode_message};
+use super::{
+    Action, Code, Codec, decode_commands, decode_messages, encode_command, encode_message,
+};
 use crate::vocabulary::{Body, Encoding, Epoch, EventKind, Offset, Position, Prev};
 
 #[derive(Serialize, Deserialize)]
@@ -44,6 +46,8 @@ fn commands() -> Vec<(&'static str, CommandFrame)> {
         capabilities: vec!["gap".into()],
         subscriber: Some("kiosk-7".into()),
         client: Some("meridian-js/0.1.0".into()),
+        reconnect: Some("network".into()),
+        fallback: Some(Fallback { from: "webtransport".into(), reason: "timeout".into() }),
     };
     let full = PublishItem {
         key: Some("UA123".into()),
@@ -194,6 +198,7 @@ fn messages() -> Vec<(&'static str, Message)> {
             batch_events: 128,
             channels: 1024,
             commands_per_s: 200,
+            commands_burst: 2048,
             heartbeat_ms: 25000,
             publish_horizon_ms: 86_400_000,
         },
@@ -248,11 +253,21 @@ fn messages() -> Vec<(&'static str, Message)> {
         ),
         (
             "unsubscribed",
-            Message::Unsubscribed { id: Some(6), channel: channel(), code: "requested".into() },
+            Message::Unsubscribed {
+                id: Some(6),
+                channel: channel(),
+                code: "requested".into(),
+                action: Action::Stop,
+            },
         ),
         (
             "unsubscribed_push",
-            Message::Unsubscribed { id: None, channel: channel(), code: "forbidden".into() },
+            Message::Unsubscribed {
+                id: None,
+                channel: channel(),
+                code: "forbidden".into(),
+                action: Action::Stop,
+            },
         ),
         ("published", Message::Published { id: Some(7), cursor: Some("1.global.1.3.8341".into()) }),
         ("published_ephemeral", Message::Published { id: Some(7), cursor: None }),

@@ -2,6 +2,8 @@
 //! has one conformance suite that runs against every implementation. Nothing here knows a store.
 
 mod backplane;
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod history;
 mod log;
 

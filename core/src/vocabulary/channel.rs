@@ -1,5 +1,6 @@
 //! Channels: their grammar, the key under which a log holds them, and the partition they belong to.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -123,6 +124,13 @@ fn allowed(b: u8) -> bool {
             b,
             b'"' | b'\'' | b'\\' | b'*' | b'?' | b'#' | b'<' | b'>' | b'{' | b'}' | b'`'
         )
+}
+
+/// Lookups by text: order and hash are those of the text.
+impl Borrow<str> for Namespace {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for Channel {

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{SelectAll, Stream, StreamExt as _};
 use meridian_core::protocol::{FrameError, FrameReader, put_frame};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use wtransport::endpoint::ConnectOptions;
 use wtransport::error::{ConnectingError, ConnectionError, StreamOpeningError};
 use wtransport::tls::Sha256Digest;
 use wtransport::{ClientConfig, Connection, RecvStream, SendStream, VarInt};
@@ -86,7 +87,22 @@ impl Endpoint {
 impl WebTransport {
     /// Opens a session and its first bidirectional stream. `url` begins with `https://`.
     pub async fn connect(endpoint: &Endpoint, url: &str) -> Result<Self, WebTransportError> {
-        let connection = endpoint.0.connect(url).await.map_err(Box::new)?;
+        Self::connect_with(endpoint, url, &[]).await
+    }
+
+    /// The same with further request headers.
+    pub async fn connect_with(
+        endpoint: &Endpoint,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, WebTransportError> {
+        let request = headers
+            .iter()
+            .fold(ConnectOptions::builder(url), |request, (name, value)| {
+                request.add_header(*name, *value)
+            })
+            .build();
+        let connection = endpoint.0.connect(request).await.map_err(Box::new)?;
         let connection = Arc::new(connection);
         let (send, recv) = connection.open_bi().await?.await?;
         Ok(Self {

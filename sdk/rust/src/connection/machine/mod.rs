@@ -166,6 +166,7 @@ impl Machine {
             capabilities: vec!["gap".to_owned()],
             subscriber: self.config.subscriber.clone(),
             client: Some(concat!("meridian-rust/", env!("CARGO_PKG_VERSION")).to_owned()),
+            ..Connect::default()
         };
         self.wire.send(Command::Connect(connect), Waiting::Connect);
     }

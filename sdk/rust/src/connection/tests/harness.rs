@@ -161,7 +161,12 @@ impl Harness {
         let frame = self.only_sent();
         assert_eq!(frame.command, Command::Unsubscribe { channel: channel.to_owned() });
         let (channel, code) = (channel.to_owned(), "requested".to_owned());
-        self.message(Message::Unsubscribed { id: frame.id, channel, code });
+        self.message(Message::Unsubscribed {
+            id: frame.id,
+            channel,
+            code,
+            action: meridian_core::protocol::Action::Stop,
+        });
     }
 
     pub(super) fn only_sent(&mut self) -> CommandFrame {

@@ -1,0 +1,24 @@
+//! Who a token's holder is, and what they may do. Owns the reading and making of tokens, the keys, and
+//! the decision by policy. It never reads a clock (time is an argument), never does I/O, and never
+//! puts a key's secret into an error or into `Debug` output.
+
+mod authorise;
+mod claims;
+mod grant;
+mod identity;
+mod key;
+mod mint;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use authorise::{Authoriser, Decision, PolicyAuthoriser};
+pub use grant::{Action, Actions, Grant, Pattern, PatternError};
+pub use identity::Identity;
+pub use key::{Algorithm, KeyError, MIN_SECRET_BYTES, SigningKey, VerificationKey};
+pub use mint::{Claims, MintError, mint};
+pub use verify::{TokenError, Verifier, VerifierOptions};
+
+/// No longer token is looked at; no longer one is made.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;

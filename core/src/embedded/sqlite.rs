@@ -1,0 +1,122 @@
+//! How a SQLite file is opened: settings, migrations, one writing connection and a few reading
+//! ones. Knows no table.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqlSafeStr};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::OpenError;
+
+/// A step of a schema: number, name, SQL.
+pub(super) type Step = (i64, &'static str, &'static str);
+
+/// Rows that a connection's thread may be ahead of its reader.
+const ROW_BUFFER: usize = 16;
+
+/// Connections that only read, handed out to one reader at a time.
+pub(super) struct Readers {
+    idle: Mutex<Vec<SqliteConnection>>,
+    permits: Semaphore,
+}
+
+/// A lent connection; goes back when dropped.
+pub(super) struct Reader<'a> {
+    readers: &'a Readers,
+    connection: Option<SqliteConnection>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Readers {
+    /// Opens `count` connections.
+    pub(super) async fn open(file: &Path, count: usize) -> Result<Self, OpenError> {
+        let mut idle = Vec::with_capacity(count);
+        for _ in 0..count.max(1) {
+            let options = options(file).create_if_missing(false).pragma("query_only", "1");
+            idle.push(options.connect().await?);
+        }
+        let permits = Semaphore::new(idle.len());
+        Ok(Self { idle: Mutex::new(idle), permits })
+    }
+
+    /// Waits for a free connection. `None`: closed.
+    pub(super) async fn lend(&self) -> Option<Reader<'_>> {
+        let permit = self.permits.acquire().await.ok()?;
+        let connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Some(Reader { readers: self, connection, _permit: permit })
+    }
+
+    /// Ends all connections that are not lent, and lends no more.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Reader<'_> {
+    /// The connection.
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        self.connection.as_mut().expect("invariant: there are as many permits as connections")
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        // A dropped read leaves nothing behind on its connection: every read is a single statement.
+        if let Some(connection) = self.connection.take()
+            && !self.readers.permits.is_closed()
+        {
+            self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+    }
+}
+
+/// Opens the writing connection and brings the schema up to date.
+pub(super) async fn writer(
+    file: &Path,
+    steps: &'static [Step],
+) -> Result<SqliteConnection, OpenError> {
+    let mut connection = options(file).create_if_missing(true).connect().await?;
+    let migrations = steps
+        .iter()
+        .map(|(version, name, sql)| {
+            let kind = MigrationType::Simple;
+            Migration::new(*version, (*name).into(), kind, sql.into_sql_str(), false)
+        })
+        .collect();
+    // `run` asks for `Acquire`, whose lifetimes keep the future from being `Send`.
+    Migrator::with_migrations(migrations).run_direct(None, &mut connection, false).await?;
+    Ok(connection)
+}
+
+/// `head row,row,… tail` with `rows` rows.
+pub(super) fn values(head: &str, row: &str, rows: usize, tail: &str) -> String {
+    let mut sql = String::with_capacity(head.len() + rows * (row.len() + 1) + tail.len());
+    sql.push_str(head);
+    for index in 0..rows {
+        if index > 0 {
+            sql.push(',');
+        }
+        sql.push_str(row);
+    }
+    sql.push_str(tail);
+    sql
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An acknowledged commit must survive the loss of power, not only of the process.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10))
+        .statement_cache_capacity(256)
+        .row_buffer_size(ROW_BUFFER)
+        .pragma("cache_size", "-8192")
+        .pragma("wal_autocheckpoint", "4000")
+        .disable_statement_logging()
+}

@@ -1,0 +1,10 @@
+//! One suite per seam, to be run against every implementation of it. A suite fails by panicking,
+//! and waits on what it expects, never for a time.
+#![allow(clippy::unwrap_used, reason = "a suite fails by panicking")]
+
+pub mod backplane;
+pub mod history;
+pub mod log;
+mod samples;
+
+pub use samples::{Samples, channel, stream};

@@ -1,0 +1,133 @@
+//! Records and events for the suites.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::seams::{Applied, Batch, Checkpoint, WindowRow};
+use crate::vocabulary::{
+    Body, Channel, ChannelKey, Epoch, Event, EventId, LogName, Offset, Partition, Position, Prev,
+    Record, Scope, Stream, Tenant,
+};
+
+/// A channel of the tenant `suite`.
+pub fn channel(name: &str) -> ChannelKey {
+    ChannelKey {
+        tenant: Tenant::parse("suite").unwrap(),
+        channel: Channel::parse(&format!("rooms:{name}")).unwrap(),
+    }
+}
+
+/// A partition of the log `global` in an epoch.
+pub fn stream(epoch: u32, partition: u32) -> Stream {
+    Stream {
+        log: LogName::parse("global").unwrap(),
+        epoch: Epoch(epoch),
+        partition: Partition(partition),
+    }
+}
+
+/// Makes the events of one partition in order, as a router that drops nothing would.
+#[derive(Debug, Clone)]
+pub struct Samples {
+    stream: Stream,
+    next_offset: u64,
+    last_kept: Position,
+    heads: std::collections::HashMap<ChannelKey, Position>,
+    /// The log time of the next event.
+    pub time_ms: u64,
+}
+
+impl Samples {
+    /// From the stream's first record on.
+    pub fn new(stream: Stream) -> Self {
+        let last_kept = Position::start_of(stream.epoch);
+        Self { stream, next_offset: 0, last_kept, heads: Default::default(), time_ms: 1_000 }
+    }
+
+    /// The next epoch of the same partition: heads go on.
+    pub fn next_epoch(&self) -> Self {
+        let epoch = Epoch(self.stream.epoch.0 + 1);
+        let stream = Stream { epoch, ..self.stream.clone() };
+        let last_kept = Position::start_of(epoch);
+        Self { stream, next_offset: 0, last_kept, ..self.clone() }
+    }
+
+    /// The partition.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The last record's position.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.stream.epoch, passed: self.next_offset as i64 - 1 }
+    }
+
+    /// A record that a router drops.
+    pub fn skip(&mut self) {
+        self.next_offset += 1;
+    }
+
+    /// The channel's next event, with the last kept one before it.
+    pub fn event(&mut self, key: &ChannelKey, data: &str) -> Applied {
+        let prev = self.heads.get(key).map_or(Prev::None, |head| Prev::At(*head));
+        self.event_with_prev(key, data, prev)
+    }
+
+    /// The same with another `prev`.
+    pub fn event_with_prev(&mut self, key: &ChannelKey, data: &str, prev: Prev) -> Applied {
+        let offset = Offset(self.next_offset);
+        let event = Event {
+            key: key.clone(),
+            stream: self.stream.clone(),
+            offset,
+            prev,
+            time_ms: self.time_ms,
+            id: EventId::parse(&format!("id-{}", offset.0)).unwrap(),
+            body: Body { data: Bytes::copy_from_slice(data.as_bytes()), ..Body::default() },
+        };
+        let applied = Applied { event: Arc::new(event), last_kept_before: self.last_kept };
+        self.next_offset += 1;
+        self.last_kept = applied.event.position();
+        self.heads.insert(key.clone(), self.last_kept);
+        applied
+    }
+
+    /// `count` events of a channel.
+    pub fn events(&mut self, key: &ChannelKey, count: usize) -> Vec<Applied> {
+        (0..count).map(|i| self.event(key, &format!("event {i}"))).collect()
+    }
+
+    /// A batch that stores these events and works off everything made so far.
+    pub fn batch(&self, fence: u64, events: &[Applied]) -> Batch {
+        let events: Vec<Arc<Event>> = events.iter().map(|applied| applied.event.clone()).collect();
+        let window = events.iter().map(|event| window_row(event)).collect();
+        Batch { fence, checkpoint: self.checkpoint(), events, window }
+    }
+
+    /// The checkpoint after everything made so far.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let mut fingerprint = [0; 16];
+        fingerprint[..8].copy_from_slice(&self.next_offset.to_be_bytes());
+        Checkpoint { position: self.position(), last_kept: self.last_kept, fingerprint }
+    }
+}
+
+/// The window row of an event's record.
+pub(super) fn window_row(event: &Event) -> WindowRow {
+    let mut key = [7; 16];
+    key[..8].copy_from_slice(&event.offset.0.to_be_bytes());
+    WindowRow { offset: event.offset, time_ms: event.time_ms, key }
+}
+
+/// A record for a channel.
+pub(super) fn record(key: &ChannelKey, id: &str, epoch: Epoch) -> Record {
+    let body = Body { data: Bytes::copy_from_slice(id.as_bytes()), ..Body::default() };
+    Record {
+        key: key.clone(),
+        scope: Scope::of_token("suite", "publisher"),
+        id: EventId::parse(id).unwrap(),
+        epoch,
+        body: body.encode(),
+    }
+}

@@ -1,0 +1,14 @@
+//! The core's integration tests: the conformance suites on the embedded implementations, and what
+//! only the embedded ones promise.
+#![allow(clippy::unwrap_used)]
+
+mod backplane;
+mod faulty;
+mod folder;
+mod history;
+mod history_model;
+mod kill;
+mod log;
+mod log_model;
+mod records;
+mod seeds;

@@ -1,0 +1,20 @@
+// Owns what the page knows of its server: addresses, token and certificate, asked of the admin
+// listener that the page came from. Keeps nothing.
+
+/** What the page needs to connect. Throws where the admin listener does not answer. */
+export async function fetchInfo() {
+  const response = await fetch('/ops/v1/console', { cache: 'no-store', signal: AbortSignal.timeout(4_000) });
+  if (!response.ok) throw new Error(`the admin listener answered ${response.status}`);
+  const info = await response.json();
+  return {
+    url: info.client_url,
+    token: info.token,
+    certificateHash: info.certificate_hash,
+    demo: info.demo ?? null,
+  };
+}
+
+/** Whether a client made for `a` can go on with what `b` says. */
+export function sameServer(a, b) {
+  return a.url === b.url && a.certificateHash === b.certificateHash;
+}

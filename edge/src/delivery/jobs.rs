@@ -1,0 +1,248 @@
+//! Does the hub's jobs: opening and closing channels, repairs and pages, and the sweep of heads.
+//! One task a worker, bounded in what it does at once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use meridian_core::vocabulary::{ChannelKey, Position, Stream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::read::{PAGE_BYTES, PAGE_EVENTS, Read};
+use super::{Interest, ReadError, Stores, read_after};
+use crate::frame::EncodedEvents;
+use crate::hub::{Hub, Job, Page};
+
+/// Reads under way at once, a worker.
+const CONCURRENT_READS: usize = 32;
+/// Channels that are opened by one call to the backplane, at most.
+const OPEN_BATCH: usize = 256;
+/// Each followed channel's head is compared within this time.
+const SWEEP: Duration = Duration::from_secs(5);
+/// A page's events are cut into frames of about this size.
+const FRAME_BYTES: usize = 32 * 1024;
+/// Between two attempts at a store that does not answer or is not that far yet.
+const RETRY: Duration = Duration::from_millis(50);
+const RETRY_MOST: Duration = Duration::from_secs(2);
+
+/// A worker's hands: shared state and the wake-ups between its tasks.
+#[derive(Clone)]
+pub(crate) struct Hands {
+    pub(crate) worker: usize,
+    pub(crate) stores: Stores,
+    pub(crate) hub: Rc<RefCell<Hub>>,
+    pub(crate) interest: std::sync::Arc<Interest>,
+    /// Rung when the hub has jobs.
+    pub(crate) jobs: Rc<Notify>,
+    /// Rung when the hub has news to fan out.
+    pub(crate) news: Rc<Notify>,
+    /// Rung when everything must be compared at once.
+    pub(crate) suspect: Rc<Notify>,
+}
+
+impl Hands {
+    /// Wakes whoever has to go on after the hub was changed.
+    pub(crate) fn ring(&self) {
+        let (jobs, dirty) = {
+            let hub = self.hub.borrow();
+            (hub.has_jobs(), hub.is_dirty())
+        };
+        if jobs {
+            self.jobs.notify_one();
+        }
+        if dirty {
+            self.news.notify_one();
+        }
+    }
+}
+
+/// Runs until dropped.
+pub(crate) async fn run_jobs(hands: Hands) {
+    let mut reads = FuturesUnordered::new();
+    let mut waiting = std::collections::VecDeque::new();
+    let sweep = sweep_heads(hands.clone());
+    tokio::pin!(sweep);
+    loop {
+        while reads.len() < CONCURRENT_READS
+            && let Some(job) = waiting.pop_front()
+        {
+            reads.push(do_job(hands.clone(), job));
+        }
+        tokio::select! {
+            () = hands.jobs.notified() => {}
+            Some(()) = reads.next(), if !reads.is_empty() => hands.ring(),
+            () = &mut sweep => {}
+        }
+        waiting.extend(grouped(hands.hub.borrow_mut().take_jobs()));
+    }
+}
+
+/// What is done by one call.
+enum Work {
+    Open(Vec<(u32, ChannelKey, Stream, bool)>),
+    Close(Vec<(ChannelKey, Stream)>),
+    Repair { channel: u32, key: ChannelKey, stream: Stream, after: Position },
+    Fetch { channel: u32, key: ChannelKey, stream: Stream, after: Position },
+}
+
+fn grouped(jobs: Vec<Job>) -> Vec<Work> {
+    let (mut opens, mut closes, mut work) = (Vec::new(), Vec::new(), Vec::new());
+    for job in jobs {
+        match job {
+            Job::Open { channel, key, stream, stored } => {
+                opens.push((channel, key, stream, stored))
+            }
+            Job::Close { key, stream } => closes.push((key, stream)),
+            Job::Repair { channel, key, stream, after } => {
+                work.push(Work::Repair { channel, key, stream, after });
+            }
+            Job::Fetch { channel, key, stream, after } => {
+                work.push(Work::Fetch { channel, key, stream, after });
+            }
+        }
+    }
+    // A channel that is closed and opened again in one go must end up open.
+    if !closes.is_empty() {
+        work.insert(0, Work::Close(closes));
+    }
+    work.extend(opens.chunks(OPEN_BATCH).map(|chunk| Work::Open(chunk.to_vec())));
+    work
+}
+
+async fn do_job(hands: Hands, work: Work) {
+    match work {
+        Work::Open(channels) => open(&hands, channels).await,
+        Work::Close(channels) => {
+            if hands.interest.unfollow(hands.worker, &channels).await.is_err() {
+                tracing::debug!(
+                    count = channels.len(),
+                    "could not unfollow; deliveries are ignored"
+                );
+            }
+        }
+        Work::Repair { channel, key, stream, after } => {
+            repair(&hands, channel, &key, &stream, after).await;
+        }
+        Work::Fetch { channel, key, stream, after } => {
+            let page = fetch(&hands, &key, &stream, after).await;
+            hands.hub.borrow_mut().paged(channel, after, page);
+        }
+    }
+}
+
+async fn open(hands: &Hands, channels: Vec<(u32, ChannelKey, Stream, bool)>) {
+    let names: Vec<_> =
+        channels.iter().map(|(_, key, stream, _)| (key.clone(), stream.clone())).collect();
+    if hands.interest.follow(hands.worker, &names).await.is_err() {
+        sleep(RETRY).await;
+        let mut hub = hands.hub.borrow_mut();
+        for (id, ..) in channels {
+            hub.open_failed(id);
+        }
+        return;
+    }
+    for (id, key, stream, stored) in channels {
+        let floor = if stored { vouched(hands, &key, &stream).await } else { None };
+        let floor = floor.unwrap_or(Position::start_of(stream.epoch));
+        hands.hub.borrow_mut().opened(id, floor);
+    }
+}
+
+/// What the region vouches for on this channel right now: nothing of it was applied at or below this
+/// position that a reader at the position could lack.
+async fn vouched(hands: &Hands, key: &ChannelKey, stream: &Stream) -> Option<Position> {
+    if let Ok(hot) = hands.stores.backplane.head(key, stream).await
+        && let Some(marker) = hot.marker
+    {
+        return Some(hot.head.map_or(marker, |head| head.max(marker)));
+    }
+    let checkpoints = hands.stores.history.checkpoints(std::slice::from_ref(stream)).await.ok()?;
+    checkpoints.get(&stream.partition).map(|checkpoint| checkpoint.position)
+}
+
+async fn repair(hands: &Hands, id: u32, key: &ChannelKey, stream: &Stream, after: Position) {
+    match read_after(&hands.stores, key, stream, after, PAGE_EVENTS).await {
+        Ok(read) => {
+            let more = read.more;
+            let position = read.position;
+            let mut hub = hands.hub.borrow_mut();
+            hub.repaired(id, &page_of(read));
+            if more {
+                hub.suspect_after(id, position);
+            }
+        }
+        Err(_) => {
+            sleep(RETRY).await;
+            hands.hub.borrow_mut().repair_failed(id);
+        }
+    }
+}
+
+/// Reads a page; goes on until there is progress. The only place that retries such a read.
+async fn fetch(hands: &Hands, key: &ChannelKey, stream: &Stream, after: Position) -> Page {
+    let mut pause = RETRY;
+    loop {
+        match read_after(&hands.stores, key, stream, after, PAGE_EVENTS).await {
+            Ok(read) if read.position > after => return page_of(read),
+            Ok(_) | Err(ReadError::NotYet { .. }) => {}
+            Err(ReadError::Unavailable) => {
+                tracing::warn!(channel = ?key, "history does not answer; a reader waits");
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+fn page_of(read: Read) -> Page {
+    let mut chunks = Vec::new();
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    for event in read.events {
+        bytes += event.weight();
+        chunk.push(event);
+        if bytes >= FRAME_BYTES {
+            chunks.push(EncodedEvents::new(std::mem::take(&mut chunk)));
+            bytes = 0;
+        }
+    }
+    if !chunk.is_empty() {
+        chunks.push(EncodedEvents::new(chunk));
+    }
+    debug_assert!(chunks.len() <= 2 * PAGE_BYTES / FRAME_BYTES + PAGE_EVENTS);
+    Page { gone: read.gone, chunks, position: read.position }
+}
+
+/// Compares each followed channel's head with the region's, spread over the sweep's time.
+async fn sweep_heads(hands: Hands) {
+    const STEPS: u32 = 20;
+    let mut ticks = interval(SWEEP / STEPS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut left: Vec<(ChannelKey, Stream)> = Vec::new();
+    let mut step = 0;
+    loop {
+        let all = tokio::select! {
+            _ = ticks.tick() => false,
+            () = hands.suspect.notified() => true,
+        };
+        if all || step == 0 {
+            left = hands.hub.borrow().stored_channels();
+            step = STEPS;
+        }
+        let share = if all { left.len() } else { left.len().div_ceil(step as usize) };
+        step -= 1;
+        if all {
+            step = 0;
+        }
+        for (key, stream) in left.split_off(left.len() - share) {
+            if let Ok(hot) = hands.stores.backplane.head(&key, &stream).await
+                && let Some(head) = hot.head
+            {
+                hands.hub.borrow_mut().suspect(&key, head);
+            }
+        }
+        hands.hub.borrow_mut().close_idle(Instant::now());
+        hands.ring();
+    }
+}

@@ -1,0 +1,46 @@
+//! Between the hubs and the region's stores: which workers want which channels, what a reader gets
+//! after a position, and where a subscription starts. Never writes to a client.
+
+mod distributor;
+mod jobs;
+mod read;
+mod start;
+
+pub(crate) use distributor::{Distributor, HubInput, Interest};
+pub(crate) use jobs::{Hands, run_jobs};
+pub(crate) use read::{ReadError, read_after};
+pub(crate) use start::{From, resolve};
+
+use std::sync::Arc;
+
+use meridian_core::policy::Policies;
+use meridian_core::seams::{Backplane, History, Log};
+use meridian_core::vocabulary::{ChannelKey, Stream};
+
+/// The region's stores, as the edge sees them.
+#[derive(Clone)]
+pub struct Stores {
+    pub log: Arc<dyn Log>,
+    pub backplane: Arc<dyn Backplane>,
+    pub history: Arc<dyn History>,
+    pub policies: Arc<Policies>,
+}
+
+impl Stores {
+    /// The stream that a channel's new events are in.
+    pub(crate) fn stream(&self, key: &ChannelKey) -> Stream {
+        let incarnation = self.log.incarnation();
+        Stream {
+            log: incarnation.log.clone(),
+            epoch: incarnation.epoch,
+            partition: self.log.partition(key),
+        }
+    }
+
+    /// Events older than this count as removed (milliseconds since 1970); 0: none.
+    pub(crate) fn oldest_time_ms(&self, key: &ChannelKey, now_ms: u64) -> u64 {
+        self.policies
+            .of(&key.channel)
+            .map_or(0, |policy| now_ms.saturating_sub(policy.retention.age_ms))
+    }
+}

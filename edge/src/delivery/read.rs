@@ -1,0 +1,96 @@
+//! What a reader gets after a position: hot history where it reaches back that far, else the
+//! history. Checks the chain; says `gone` only where the history says so.
+
+use std::sync::Arc;
+
+use meridian_core::seams::{Gone, HistoryRead, ReadBounds, ReadFrom};
+use meridian_core::vocabulary::{ChannelKey, Event, Position, Stream};
+
+use super::Stores;
+use crate::clock::now_ms;
+
+/// A read's bounds: about one socket buffer's worth.
+pub(crate) const PAGE_EVENTS: usize = 256;
+pub(crate) const PAGE_BYTES: usize = 256 * 1024;
+
+/// What was read after a position.
+#[derive(Debug, Clone)]
+pub(crate) struct Read {
+    /// Lies before `events`.
+    pub(crate) gone: Option<Gone>,
+    /// Oldest first, chained; of one epoch.
+    pub(crate) events: Vec<Arc<Event>>,
+    /// Where a reader stands after all this.
+    pub(crate) position: Position,
+    /// More is known to follow.
+    pub(crate) more: bool,
+}
+
+/// Why nothing could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("the region has applied the log up to {applied} only")]
+    NotYet { applied: Position },
+    #[error("the store that may hold this does not answer")]
+    Unavailable,
+}
+
+/// Reads a page after `after`.
+pub(crate) async fn read_after(
+    stores: &Stores,
+    key: &ChannelKey,
+    stream: &Stream,
+    after: Position,
+    max_events: usize,
+) -> Result<Read, ReadError> {
+    if after.epoch == stream.epoch
+        && let Some(read) = read_hot(stores, key, stream, after, max_events).await
+    {
+        return Ok(read);
+    }
+    let bounds = ReadBounds {
+        max_events,
+        max_bytes: PAGE_BYTES,
+        oldest_time_ms: stores.oldest_time_ms(key, now_ms()),
+    };
+    let answer = stores.history.read(key, stream, ReadFrom::After(after), bounds).await;
+    match answer.map_err(|_| ReadError::Unavailable)? {
+        HistoryRead::NotYet { applied } => Err(ReadError::NotYet { applied }),
+        HistoryRead::Events { gone, events, position, more } => {
+            Ok(one_epoch(Read { gone, events, position, more }))
+        }
+    }
+}
+
+/// Hot history's answer, if it reaches back to `after`.
+async fn read_hot(
+    stores: &Stores,
+    key: &ChannelKey,
+    stream: &Stream,
+    after: Position,
+    max_events: usize,
+) -> Option<Read> {
+    let hot = stores.backplane.read(key, stream, after, max_events).await.ok()?;
+    if !hot.oldest_prev?.is_within(after) {
+        return None;
+    }
+    let more = hot.events.len() == max_events;
+    let last = hot.events.last().map(|event| event.position());
+    let position = match last {
+        Some(last) if more => last,
+        _ => after.max(last.unwrap_or(after)).max(hot.marker.unwrap_or(after)),
+    };
+    Some(Read { gone: None, events: hot.events, position, more })
+}
+
+/// Cuts what was read where the epoch changes: a frame carries one stream.
+fn one_epoch(mut read: Read) -> Read {
+    let Some(epoch) = read.events.first().map(|event| event.stream.epoch) else { return read };
+    let cut = read.events.iter().position(|event| event.stream.epoch != epoch);
+    if let Some(cut) = cut {
+        read.events.truncate(cut);
+        read.more = true;
+        read.position = read.events.last().map_or(read.position, |event| event.position());
+    }
+    read
+}

@@ -1,0 +1,268 @@
+//! The HTTP API of the client listener, the same over HTTP/1.1, 2 and 3: routes, CORS, origins, tokens
+//! and problem documents.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, VARY,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use meridian_core::auth::{Identity, TokenError};
+use meridian_core::config::Origins;
+use meridian_core::protocol::{Code, Codec, Published, ReplyError, decode_publish};
+use tokio::time::timeout;
+
+use crate::clock::now_ms;
+use crate::transport::ClientAddress;
+use crate::worker::Context;
+
+/// What a session's request asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) codec: Option<String>,
+    pub(crate) token: Option<String>,
+}
+
+/// Checks a session request's origin and reads its query and token.
+pub(crate) fn admit_session(
+    context: &Context,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Asked, Code> {
+    if context.node.draining.is_cancelled() {
+        return Err(Code::Draining);
+    }
+    if let Some(origin) = headers.get(ORIGIN)
+        && !origin_allowed(&context.node.origins, origin, headers, uri)
+    {
+        return Err(Code::OriginForbidden);
+    }
+    let query = |name: &str| query_value(uri.query().unwrap_or(""), name);
+    Ok(Asked { codec: query("codec"), token: bearer(headers).or_else(|| query("token")) })
+}
+
+/// A listed origin, or the node's own.
+fn origin_allowed(listed: &Origins, origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    if listed.allows(origin) {
+        return true;
+    }
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .or(uri.authority().map(|a| a.as_str()));
+    let own = origin.split_once("://").map(|(_, authority)| authority);
+    own.is_some() && own == host
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// The first value of a query parameter, percent-decoded.
+fn query_value(query: &str, name: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key == name).then(|| percent_decode(value))?
+    })
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [bytes.next()?, bytes.next()?];
+            let digits = std::str::from_utf8(&digits).ok()?;
+            out.push(u8::from_str_radix(digits, 16).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Reads a request's body within the frame limit and the handshake's time.
+pub(crate) async fn read_body(context: &Context, body: Incoming) -> Result<Bytes, Code> {
+    let most = context.node.settings.limits.frame_bytes as usize;
+    let read = Limited::new(body, most).collect();
+    match timeout(context.node.handshake_timeout, read).await {
+        Err(_) => Err(Code::ConnectTimeout),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Code::FrameTooLarge),
+        Ok(Err(_)) => Err(Code::Malformed),
+    }
+}
+
+/// Answers a request.
+pub(crate) async fn handle(
+    context: &Rc<Context>,
+    head: &Parts,
+    body: Bytes,
+    address: ClientAddress,
+) -> Response<Bytes> {
+    let client: IpAddr = address.of_request(&head.headers, &context.node.proxies);
+    // Before anything is done: a page that may not read the answer may not cause the effect either.
+    let readable_by = match reader_origin(context, head) {
+        Ok(origin) => origin,
+        Err(code) => return problem(code),
+    };
+    let mut response = if head.method == Method::OPTIONS {
+        preflight()
+    } else {
+        route(context, head, &body).await
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
+    if let Some(origin) = readable_by {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    tracing::debug!(%client, method = %head.method, path = head.uri.path(), status = response.status().as_u16(), "request");
+    response
+}
+
+async fn route(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<Bytes> {
+    match (head.uri.path(), &head.method) {
+        ("/v1/publish", &Method::POST) => publish(context, head, body).await,
+        ("/v1/publish", _) => not_allowed("POST, OPTIONS"),
+        ("/v1/ws" | "/v1/wt", _) => not_allowed("GET"),
+        _ => problem(Code::NotFound),
+    }
+}
+
+/// The origin of the page that asks, if there is one and it may.
+fn reader_origin(context: &Context, head: &Parts) -> Result<Option<HeaderValue>, Code> {
+    let Some(origin) = head.headers.get(ORIGIN) else { return Ok(None) };
+    if origin_allowed(&context.node.cors, origin, &head.headers, &head.uri) {
+        Ok(Some(origin.clone()))
+    } else {
+        Err(Code::OriginForbidden)
+    }
+}
+
+fn preflight() -> Response<Bytes> {
+    Response::builder()
+        .status(StatusCode::NO_CONTENT)
+        .header(ACCESS_CONTROL_ALLOW_METHODS, "GET, POST")
+        .header(ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type")
+        .header(ACCESS_CONTROL_MAX_AGE, "600")
+        .body(Bytes::new())
+        .expect("invariant: the headers are literals")
+}
+
+fn not_allowed(methods: &'static str) -> Response<Bytes> {
+    let mut response = problem(Code::MethodNotAllowed);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn authenticate(context: &Context, head: &Parts) -> Result<Identity, Code> {
+    let token = bearer(&head.headers)
+        .or_else(|| query_value(head.uri.query().unwrap_or(""), "token"))
+        .ok_or(Code::Unauthenticated)?;
+    context.node.verifier.verify(&token, now_ms()).map_err(|error| match error {
+        TokenError::Expired => Code::TokenExpired,
+        _ => Code::Unauthenticated,
+    })
+}
+
+async fn publish(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<Bytes> {
+    let identity = match authenticate(context, head) {
+        Ok(identity) => Rc::new(identity),
+        Err(code) => return problem(code),
+    };
+    let media_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let codec = match media_type.map(|value| value.split(';').next().unwrap_or("").trim()) {
+        None | Some("application/json") => Codec::Json,
+        Some("application/msgpack") => Codec::MessagePack,
+        Some(_) => return problem(Code::Unsupported),
+    };
+    let Ok((items, batch)) = decode_publish(codec, body) else { return problem(Code::Malformed) };
+    let limit = context.node.settings.limits.batch_events;
+    if items.len() as u64 > limit {
+        return problem_of(Code::BatchTooLarge, &ReplyError::of(Code::BatchTooLarge).limit(limit));
+    }
+    let mut results = context.node.publisher.publish(|| Some((0, identity.clone())), items).await;
+    if batch {
+        let results: Vec<_> = results.iter().map(result_json).collect();
+        return json(StatusCode::OK, &serde_json::json!({ "results": results }));
+    }
+    match results.pop() {
+        Some(Published::Refused(error)) => {
+            problem_of(error.known_code().unwrap_or(Code::Internal), &error)
+        }
+        Some(stored @ Published::Stored { .. }) => json(StatusCode::OK, &result_json(&stored)),
+        None => problem(Code::Internal),
+    }
+}
+
+fn result_json(result: &Published) -> serde_json::Value {
+    match result {
+        Published::Stored { cursor: Some(cursor) } => serde_json::json!({ "cursor": cursor }),
+        Published::Stored { cursor: None } => serde_json::json!({}),
+        Published::Refused(error) => serde_json::json!({ "error": error_json(error) }),
+    }
+}
+
+fn error_json(error: &ReplyError) -> serde_json::Value {
+    let mut value = serde_json::json!({
+        "code": error.code, "message": error.message, "action": error.action.name(),
+    });
+    let members = [("retry_after_ms", error.retry_after_ms), ("limit", error.limit)];
+    for (name, member) in members {
+        if let Some(member) = member {
+            value[name] = member.into();
+        }
+    }
+    value
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Bytes> {
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Bytes::from(value.to_string()))
+        .expect("invariant: the headers are literals")
+}
+
+/// A problem document (RFC 9457) for a code.
+pub(crate) fn problem(code: Code) -> Response<Bytes> {
+    problem_of(code, &ReplyError::of(code))
+}
+
+fn problem_of(code: Code, error: &ReplyError) -> Response<Bytes> {
+    let status =
+        StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut value = error_json(error);
+    value["type"] = "about:blank".into();
+    value["title"] = status.canonical_reason().unwrap_or("error").into();
+    value["status"] = status.as_u16().into();
+    value["detail"] = error.message.as_str().into();
+    let mut response = json(status, &value);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(ms) = error.retry_after_ms {
+        headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_values_are_decoded() {
+        assert_eq!(query_value("codec=json&token=a%2Bb", "token").as_deref(), Some("a+b"));
+        assert_eq!(query_value("token=%zz", "token"), None);
+        assert_eq!(query_value("atoken=x", "token"), None);
+        assert_eq!(query_value("", "token"), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! One channel on a worker: its ring and its followers' positions. Pure.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use meridian_core::policy::DeliveryClass;
+use meridian_core::seams::Gone;
+use meridian_core::vocabulary::{ChannelKey, Event, Position, Stream};
+use slab::Slab;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::outlet::{LaneId, Outlet};
+use super::ring::Ring;
+use crate::frame::{EncodedEvents, EncodedMessage};
+
+/// A page of history, read once and shared by all who wanted the range.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// What is gone before the chunks.
+    pub(crate) gone: Option<Gone>,
+    pub(crate) chunks: Vec<EncodedEvents>,
+    /// Where a reader stands after the page.
+    pub(crate) position: Position,
+}
+
+/// How a follower gets its events.
+#[derive(Debug)]
+pub(crate) enum Mode {
+    /// It has all up to the ring's tip: the fan-out writes to it.
+    Live,
+    /// It waits in its lane for room, or for its turn.
+    Behind,
+    /// A page that it needs is being read.
+    Fetching,
+    /// It has a page and stands before chunk `next`; waits in its lane like `Behind`.
+    Paging { page: Rc<Page>, next: usize },
+    /// Its right is being decided anew: nothing is taken for it.
+    Paused,
+}
+
+pub(crate) struct Follower {
+    pub(crate) outlet: Rc<dyn Outlet>,
+    pub(crate) lane: LaneId,
+    pub(crate) serial: u64,
+    pub(crate) position: Position,
+    pub(crate) mode: Mode,
+    /// Ephemeral events that it was too slow for, not yet announced.
+    pub(crate) skipped: u64,
+}
+
+/// Whether the channel is followed at the backplane yet.
+pub(crate) enum Readiness {
+    Opening {
+        /// These wait for it.
+        waiting: Vec<oneshot::Sender<()>>,
+        /// Events that came before the channel's head was known.
+        early: Vec<Arc<Event>>,
+    },
+    Ready,
+}
+
+/// The fan-out's place in a channel's followers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass {
+    pub(crate) at: usize,
+    /// The newest event when this pass began; `None`: it begins.
+    pub(crate) newest: Option<Position>,
+}
+
+pub(crate) struct Channel {
+    pub(crate) key: ChannelKey,
+    pub(crate) stream: Stream,
+    pub(crate) class: DeliveryClass,
+    pub(crate) readiness: Readiness,
+    pub(crate) ring: Ring,
+    pub(crate) followers: Slab<Follower>,
+    /// Subscriptions being made: they keep the channel open.
+    pub(crate) pins: u32,
+    /// When nobody followed it any more.
+    pub(crate) idle_since: Option<Instant>,
+    /// The fan-out's pass, while the channel waits for its turn.
+    pub(crate) pass: Option<Pass>,
+    /// An ephemeral channel's events that the fan-out has not written yet.
+    pub(crate) ephemeral: VecDeque<Rc<EncodedMessage>>,
+    /// The chain broke: a read of what lacks is under way.
+    pub(crate) repairing: bool,
+    /// Pages being read or in use, by the position they follow.
+    pub(crate) pages: Vec<PageSlot>,
+}
+
+/// A page by the position that it follows.
+pub(crate) struct PageSlot {
+    pub(crate) after: Position,
+    pub(crate) state: PageState,
+}
+
+pub(crate) enum PageState {
+    /// Being read for these followers (slab key and serial).
+    Wanted(Vec<(u32, u64)>),
+    /// In use by somebody as long as it can be upgraded.
+    Read(std::rc::Weak<Page>),
+}
+
+impl Channel {
+    /// Whether nobody needs it.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.followers.is_empty() && self.pins == 0
+    }
+
+    /// Whether events of it are stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.class != DeliveryClass::Ephemeral
+    }
+
+    /// Drops pages that nobody uses any more.
+    pub(crate) fn forget_pages(&mut self) {
+        self.pages.retain(|slot| match &slot.state {
+            PageState::Wanted(_) => true,
+            PageState::Read(page) => page.strong_count() > 0,
+        });
+    }
+}

@@ -1,0 +1,145 @@
+//! Pulling: what a lane with room takes for a follower that is behind. From its page, else from the
+//! ring, else a page is asked for.
+
+use bytes::Bytes;
+use meridian_core::protocol::{GapPush, Message};
+use meridian_core::seams::GoneReason;
+use meridian_core::vocabulary::{Cursor, Position};
+
+use super::channel::{Channel, Mode};
+use super::{FollowerRef, Hub};
+
+/// What a pull came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pulled {
+    /// There may be more: take another turn.
+    More,
+    /// It is live, waits for a page, is paused, or is gone: nothing to take now.
+    Done,
+}
+
+impl Hub {
+    /// Takes about `budget` bytes (at least one frame) of what the follower lacks into `out`.
+    pub(crate) fn pull(
+        &mut self,
+        reference: FollowerRef,
+        budget: usize,
+        out: &mut Vec<Bytes>,
+    ) -> Pulled {
+        if self.follower(reference).is_none() {
+            return Pulled::Done;
+        }
+        let channel = &mut self.channels[reference.channel as usize];
+        if !channel.is_stored() {
+            return self.pull_skipped(reference, out);
+        }
+        let follower = &mut channel.followers[reference.follower as usize];
+        match follower.mode {
+            Mode::Behind => self.pull_ring(reference, budget, out),
+            Mode::Paging { .. } => self.pull_page(reference, budget, out),
+            Mode::Live | Mode::Fetching | Mode::Paused => Pulled::Done,
+        }
+    }
+
+    fn pull_ring(&mut self, reference: FollowerRef, budget: usize, out: &mut Vec<Bytes>) -> Pulled {
+        let Channel { ring, followers, .. } = &mut self.channels[reference.channel as usize];
+        let follower = &mut followers[reference.follower as usize];
+        if follower.position < ring.floor() {
+            return self.want_page(reference);
+        }
+        let format = follower.outlet.format();
+        let mut taken = 0;
+        for encoded in ring.after(follower.position) {
+            if taken >= budget {
+                self.counters.delivered_bytes += taken as u64;
+                return Pulled::More;
+            }
+            let frame = encoded.frame(format);
+            taken += frame.len();
+            out.push(frame.clone());
+            follower.position = encoded.last();
+            self.counters.delivered_events += encoded.len() as u64;
+        }
+        self.counters.delivered_bytes += taken as u64;
+        follower.mode = Mode::Live;
+        Pulled::Done
+    }
+
+    fn pull_page(&mut self, reference: FollowerRef, budget: usize, out: &mut Vec<Bytes>) -> Pulled {
+        let channel = &mut self.channels[reference.channel as usize];
+        let follower = &mut channel.followers[reference.follower as usize];
+        let Mode::Paging { page, next } = &mut follower.mode else { return Pulled::Done };
+        let page = page.clone();
+        let format = follower.outlet.format();
+        if *next == 0
+            && let Some(gone) = page.gone
+            && gone.through > follower.position
+        {
+            let (from, to) = (follower.position, gone.through);
+            let gap = gap_message(&channel.stream, &channel.key, gone.reason, from, to);
+            out.push(format.message(&gap));
+            self.counters.gaps += 1;
+            follower.position = to;
+        }
+        let mut taken = 0;
+        while let Some(chunk) = page.chunks.get(*next) {
+            if taken >= budget {
+                self.counters.delivered_bytes += taken as u64;
+                return Pulled::More;
+            }
+            let frame = chunk.frame(format);
+            taken += frame.len();
+            out.push(frame.clone());
+            *next += 1;
+            follower.position = chunk.last();
+            self.counters.delivered_events += chunk.len() as u64;
+        }
+        self.counters.delivered_bytes += taken as u64;
+        follower.position = follower.position.max(page.position);
+        follower.mode = Mode::Behind;
+        Pulled::More
+    }
+
+    fn pull_skipped(&mut self, reference: FollowerRef, out: &mut Vec<Bytes>) -> Pulled {
+        let channel = &mut self.channels[reference.channel as usize];
+        let follower = &mut channel.followers[reference.follower as usize];
+        if matches!(follower.mode, Mode::Paused) {
+            return Pulled::Done;
+        }
+        let count = std::mem::take(&mut follower.skipped);
+        follower.mode = Mode::Live;
+        if count > 0 {
+            let channel = channel.key.channel.as_str().to_owned();
+            out.push(follower.outlet.format().message(&Message::Skipped { channel, count }));
+            self.counters.skipped += count;
+        }
+        Pulled::Done
+    }
+}
+
+fn gap_message(
+    stream: &meridian_core::vocabulary::Stream,
+    key: &meridian_core::vocabulary::ChannelKey,
+    reason: GoneReason,
+    from: Position,
+    to: Position,
+) -> Message {
+    let cursor = Cursor { log: stream.log.clone(), partition: stream.partition, position: from };
+    let landing = meridian_core::vocabulary::Stream { epoch: to.epoch, ..stream.clone() };
+    Message::Gap(GapPush {
+        channel: key.channel.as_str().to_owned(),
+        reason: reason_name(reason).to_owned(),
+        from: cursor.to_string(),
+        stream: landing.to_string(),
+        position: to,
+    })
+}
+
+/// The reason's name on the wire.
+pub(crate) fn reason_name(reason: GoneReason) -> &'static str {
+    match reason {
+        GoneReason::Retention => "retention",
+        GoneReason::Epoch => "epoch",
+        GoneReason::Unknown => "unknown",
+    }
+}

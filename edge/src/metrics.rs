@@ -1,0 +1,185 @@
+//! The edge's metrics: their names, labels and units. Handles are made once; hot paths count in
+//! their own worker and hand in sums.
+
+use std::time::Duration;
+
+use meridian_core::protocol::{Code, Fallback, Published};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+use crate::hub::Counters;
+
+const TRANSPORTS: [&str; 4] = ["webtransport", "websocket", "sse", "longpoll"];
+const RECONNECT_CAUSES: [&str; 6] = ["network", "heartbeat", "drain", "server", "wake", "refresh"];
+const FALLBACK_REASONS: [&str; 5] = ["unsupported", "failed", "timeout", "remembered", "forced"];
+
+/// The edge's metric handles.
+pub(crate) struct Metrics {
+    commands: Counter,
+    published: Counter,
+    publish_seconds: Histogram,
+    delivered_events: Counter,
+    delivered_bytes: Counter,
+    delivery_seconds: Histogram,
+    gaps: Counter,
+    skipped: Counter,
+    repairs: Counter,
+    pages: Counter,
+    page_events: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        describe();
+        Self {
+            commands: counter!("meridian_commands_total"),
+            published: counter!("meridian_events_in_total"),
+            publish_seconds: histogram!("meridian_publish_seconds"),
+            delivered_events: counter!("meridian_events_out_total"),
+            delivered_bytes: counter!("meridian_bytes_out_total"),
+            delivery_seconds: histogram!("meridian_delivery_seconds"),
+            gaps: counter!("meridian_gaps_total"),
+            skipped: counter!("meridian_skipped_total"),
+            repairs: counter!("meridian_hub_repairs_total"),
+            pages: counter!("meridian_history_pages_total"),
+            page_events: counter!("meridian_history_page_events_total"),
+        }
+    }
+
+    pub(crate) fn commands(&self, count: usize) {
+        self.commands.increment(count as u64);
+    }
+
+    pub(crate) fn refused(&self, code: &str) {
+        // Only names from the table become labels.
+        let code = Code::from_name(code).map_or("other", Code::name);
+        counter!("meridian_refusals_total", "code" => code).increment(1);
+    }
+
+    pub(crate) fn published(&self, results: &[Published], took: Duration) {
+        let stored = results.iter().filter(|r| matches!(r, Published::Stored { .. })).count();
+        self.published.increment(stored as u64);
+        self.publish_seconds.record(took.as_secs_f64());
+    }
+
+    /// From an event's append to the worker's fan-out.
+    pub(crate) fn delivery(&self, took: Duration) {
+        self.delivery_seconds.record(took.as_secs_f64());
+    }
+
+    pub(crate) fn connections(&self, transport: &'static str) -> Gauge {
+        gauge!("meridian_connections", "transport" => transport)
+    }
+
+    pub(crate) fn session_started(&self, transport: &'static str) {
+        counter!("meridian_sessions_total", "transport" => transport).increment(1);
+        self.connections(transport).increment(1.0);
+    }
+
+    pub(crate) fn session_ended(&self, transport: &'static str, code: Option<Code>) {
+        self.connections(transport).decrement(1.0);
+        let cause = code.map_or("peer", Code::name);
+        counter!("meridian_sessions_ended_total", "transport" => transport, "cause" => cause)
+            .increment(1);
+    }
+
+    /// What a client told of the connection before this one.
+    pub(crate) fn told(
+        &self,
+        transport: &'static str,
+        reconnect: Option<&str>,
+        fallback: Option<&Fallback>,
+    ) {
+        // Clients' words become labels only if they are ones that we know.
+        let known = |words: &[&'static str], word: &str| {
+            words.iter().find(|known| **known == word).copied().unwrap_or("other")
+        };
+        if let Some(cause) = reconnect {
+            let cause = known(&RECONNECT_CAUSES, cause);
+            counter!("meridian_reconnects_total", "cause" => cause).increment(1);
+        }
+        if let Some(fallback) = fallback {
+            let (from, reason) =
+                (known(&TRANSPORTS, &fallback.from), known(&FALLBACK_REASONS, &fallback.reason));
+            counter!("meridian_fallbacks_total", "from" => from, "to" => transport, "reason" => reason)
+                .increment(1);
+        }
+    }
+
+    /// A subscription's start, by how it began and what it came to (`ok` or a code).
+    pub(crate) fn subscribed(&self, start: &'static str, outcome: &str) {
+        let outcome = Code::from_name(outcome).map_or("ok", Code::name);
+        counter!("meridian_subscribes_total", "from" => start, "outcome" => outcome).increment(1);
+    }
+
+    pub(crate) fn hub(&self, worker: usize, counters: Counters, channels: usize, followers: usize) {
+        self.delivered_events.increment(counters.delivered_events);
+        self.delivered_bytes.increment(counters.delivered_bytes);
+        self.gaps.increment(counters.gaps);
+        self.skipped.increment(counters.skipped);
+        self.repairs.increment(counters.repairs);
+        self.pages.increment(counters.pages);
+        self.page_events.increment(counters.page_events);
+        let worker = worker.to_string();
+        gauge!("meridian_channels", "worker" => worker.clone()).set(channels as f64);
+        gauge!("meridian_subscriptions", "worker" => worker).set(followers as f64);
+    }
+
+    /// The share of the last interval in which the worker was busy fanning out, 0 to 1.
+    pub(crate) fn saturation(&self, worker: usize, share: f64) {
+        gauge!("meridian_worker_saturation", "worker" => worker.to_string()).set(share);
+    }
+}
+
+fn describe() {
+    describe_gauge!("meridian_connections", "Sessions now, by transport");
+    describe_counter!("meridian_sessions_total", "Sessions begun, by transport");
+    describe_counter!(
+        "meridian_sessions_ended_total",
+        "Sessions ended, by transport and cause (a code, or peer)"
+    );
+    describe_counter!(
+        "meridian_subscribes_total",
+        "Subscriptions begun, by start (now, cursor, last, acked) and outcome"
+    );
+    describe_counter!(
+        "meridian_reconnects_total",
+        "Connects of clients that had one before, by why that ended (as they say)"
+    );
+    describe_counter!(
+        "meridian_fallbacks_total",
+        "Connects over a transport that was not the first choice, by from, to and reason (as clients say)"
+    );
+    describe_gauge!("meridian_channels", "Channels followed, by worker");
+    describe_gauge!("meridian_subscriptions", "Subscriptions now, by worker");
+    describe_counter!("meridian_commands_total", "Commands read");
+    describe_counter!("meridian_events_in_total", "Events acknowledged to publishers");
+    describe_counter!("meridian_events_out_total", "Events written to clients");
+    describe_counter!(
+        "meridian_bytes_out_total",
+        Unit::Bytes,
+        "Bytes of events written to clients"
+    );
+    describe_histogram!(
+        "meridian_publish_seconds",
+        Unit::Seconds,
+        "From a publish read to its answer"
+    );
+    describe_histogram!(
+        "meridian_delivery_seconds",
+        Unit::Seconds,
+        "From an event's append to its fan-out"
+    );
+    describe_counter!("meridian_gaps_total", "Gaps told to clients");
+    describe_counter!("meridian_skipped_total", "Ephemeral events that slow readers missed");
+    describe_counter!("meridian_hub_repairs_total", "Times a hub read what the backplane had lost");
+    describe_counter!(
+        "meridian_history_pages_total",
+        "History pages read for readers behind the ring"
+    );
+    describe_counter!("meridian_history_page_events_total", "Events in these pages");
+    describe_counter!("meridian_refusals_total", "Errors told to clients, by code");
+    describe_gauge!("meridian_worker_saturation", "Share of time in which a worker fans out");
+}

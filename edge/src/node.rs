@@ -1,0 +1,306 @@
+//! An edge node: what its workers share, how it starts, drains and stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use meridian_core::auth::{Authoriser, Verifier};
+use meridian_core::config::{Config, Origins, Proxies};
+use meridian_core::protocol::Limits;
+use meridian_core::seams::BackplaneError;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::delivery::{Distributor, Stores};
+use crate::hub::{Bounds, RingBounds};
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::metrics::Metrics;
+use crate::names::Names;
+use crate::ops::{self, OpsOptions};
+use crate::publish::Publisher;
+use crate::session::Settings;
+use crate::transport::{Certificates, QuicKeys, Steering, TlsError, bind_tcp, bind_udp};
+use crate::worker;
+
+/// Inputs that may wait for a worker; beyond it the worker compares heads.
+const MAILBOX: usize = 8192;
+/// Connections on their way from one worker to another.
+const HAND_OVER: usize = 1024;
+/// Commands of one session that may be under way.
+const COMMANDS_IN_FLIGHT: usize = 1024;
+const EPHEMERAL_EVENTS: usize = 256;
+/// Files of certificates are looked at this often.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
+
+/// What a node is started with.
+pub struct NodeOptions {
+    pub config: Config,
+    pub stores: Stores,
+    pub verifier: Verifier,
+    pub authoriser: Arc<dyn Authoriser>,
+    pub certificates: Arc<Certificates>,
+    pub ops: OpsOptions,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} (is another process using it?)")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("TLS")]
+    Tls(#[from] TlsError),
+    #[error("the backplane is unavailable")]
+    Backplane(#[from] BackplaneError),
+    #[error("cannot start a worker thread")]
+    Thread(#[source] io::Error),
+}
+
+/// One worker as the others see it.
+pub(crate) struct WorkerShare {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) hand_over: mpsc::Sender<(std::net::TcpStream, SocketAddr)>,
+}
+
+/// What all workers share.
+pub(crate) struct Node {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stores: Stores,
+    pub(crate) verifier: Verifier,
+    pub(crate) authoriser: Arc<dyn Authoriser>,
+    pub(crate) publisher: Publisher,
+    pub(crate) names: Arc<Names>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) draining: CancellationToken,
+    pub(crate) workers: Vec<WorkerShare>,
+    pub(crate) certificates: Arc<Certificates>,
+    pub(crate) quic_keys: QuicKeys,
+    pub(crate) steering: Arc<Steering>,
+    pub(crate) tcp_tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) connections_most: usize,
+    pub(crate) proxies: Proxies,
+    pub(crate) cors: Origins,
+    pub(crate) origins: Origins,
+    pub(crate) client_address: SocketAddr,
+    drain_deadline: Duration,
+    drain_spread: Duration,
+}
+
+impl Node {
+    /// When a session should move, and when it must have: spread so that clients do not leave in one wave.
+    pub(crate) fn drain_times(&self, session: u64) -> (Duration, Duration) {
+        let spread_ms = self.drain_spread.as_millis() as u64;
+        // Fibonacci hashing spreads neighbouring numbers evenly.
+        let share = session.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let after = Duration::from_millis(spread_ms * share >> 32);
+        (after.min(self.drain_deadline), self.drain_deadline)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// A node that serves. Dropping it stops it at once; `drain` stops it in order.
+pub struct RunningNode {
+    node: Arc<Node>,
+    stop: CancellationToken,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    tasks: JoinSet<()>,
+    client_address: SocketAddr,
+    admin_address: SocketAddr,
+}
+
+impl RunningNode {
+    /// Binds, starts the workers and serves.
+    pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
+        let listen = options.config.listen.clone();
+        let workers = match listen.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        }
+        .min(64);
+        let bind_error = |address| move |source| StartError::Bind { address, source };
+        let tcp = bind_tcp(listen.client, workers).map_err(bind_error(listen.client))?;
+        let client_address = tcp[0].local_addr().map_err(bind_error(listen.client))?;
+        let udp = bind_udp(client_address, workers).map_err(bind_error(client_address))?;
+        let admin = ops::bind(listen.admin).await.map_err(bind_error(listen.admin))?;
+        let admin_address = admin.local_addr().map_err(bind_error(listen.admin))?;
+
+        let stop = CancellationToken::new();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::channel(MAILBOX)).unzip();
+        let (hand_over, handed_over): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::channel(HAND_OVER)).unzip();
+        let bounds = bounds(&options.config);
+        let link = options.stores.backplane.link().await?;
+        let (distributor, interest) = Distributor::new(link, senders);
+        let ops_options = options.ops.clone();
+        let (steering, strays) = Steering::new(server_id(&options.config.node.name), workers);
+        let node = Arc::new(share(options, client_address, steering, hand_over)?);
+
+        let mut threads = Vec::with_capacity(workers);
+        let sockets = tcp.into_iter().zip(udp).zip(strays);
+        let queues = receivers.into_iter().zip(handed_over);
+        for (index, (((tcp, udp), strays), (inputs, handed_over))) in
+            sockets.zip(queues).enumerate()
+        {
+            let parts = worker::Parts {
+                index,
+                node: node.clone(),
+                interest: interest.clone(),
+                inputs,
+                handed_over,
+                tcp,
+                udp,
+                strays,
+                bounds,
+            };
+            threads.push(worker::run(parts, stop.clone()).map_err(StartError::Thread)?);
+        }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(distributor.run(stop.clone()));
+        tasks.spawn(ops::serve(admin, node.clone(), ops_options, stop.clone()));
+        tasks.spawn(watch_certificates(node.clone()));
+        node.lifecycle.advance(Phase::Serving);
+        Ok(Self { node, stop, threads, tasks, client_address, admin_address })
+    }
+
+    /// Where clients connect, TCP and UDP.
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Where operators look.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Tells clients to move, waits until they have (at most until the deadline), then stops.
+    pub async fn drain(mut self) {
+        self.node.lifecycle.advance(Phase::Draining);
+        self.node.draining.cancel();
+        // Sessions close by themselves at the deadline; their closes take a moment more.
+        let deadline = Instant::now() + self.node.drain_deadline + Duration::from_secs(2);
+        while self.node.connections() > 0 && Instant::now() < deadline {
+            sleep(Duration::from_millis(20)).await;
+        }
+        self.node.lifecycle.advance(Phase::Stopped);
+        self.stop.cancel();
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a worker panicked");
+                }
+            }
+        });
+        let _ = joined.await;
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Drop for RunningNode {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        ring: RingBounds { events: config.hub.ring_events, bytes: config.hub.ring_bytes },
+        linger: Duration::from_millis(config.hub.linger_ms),
+        ephemeral_events: EPHEMERAL_EVENTS,
+    }
+}
+
+fn share(
+    options: NodeOptions,
+    client_address: SocketAddr,
+    steering: Arc<Steering>,
+    hand_over: Vec<mpsc::Sender<(std::net::TcpStream, SocketAddr)>>,
+) -> Result<Node, StartError> {
+    let config = options.config;
+    let metrics = Arc::new(Metrics::new());
+    let limits = Limits {
+        event_bytes: config.limits.event_bytes as u64,
+        frame_bytes: config.limits.frame_bytes as u64,
+        batch_events: config.limits.batch_events as u64,
+        channels: config.limits.channels_per_session as u64,
+        commands_per_s: u64::from(config.limits.commands_per_s),
+        commands_burst: u64::from(config.limits.commands_burst),
+        heartbeat_ms: config.limits.heartbeat_ms,
+        publish_horizon_ms: config.limits.publish_horizon_ms,
+    };
+    let handshake_timeout = Duration::from_millis(config.limits.handshake_timeout_ms);
+    let settings = Settings {
+        node: config.node.name.clone(),
+        region: config.node.region.clone(),
+        limits,
+        queued_bytes: config.limits.control_queue_bytes,
+        connect_timeout: handshake_timeout,
+        commands_in_flight: COMMANDS_IN_FLIGHT,
+    };
+    let publisher = Publisher {
+        stores: options.stores.clone(),
+        authoriser: options.authoriser.clone(),
+        horizon_ms: config.limits.publish_horizon_ms,
+        metrics: metrics.clone(),
+    };
+    let tcp_tls =
+        if config.tls.plain_tcp { None } else { Some(options.certificates.tcp_config()?) };
+    let workers = hand_over
+        .into_iter()
+        .map(|hand_over| WorkerShare { connections: AtomicUsize::new(0), hand_over })
+        .collect();
+    Ok(Node {
+        settings: Arc::new(settings),
+        stores: options.stores,
+        verifier: options.verifier,
+        authoriser: options.authoriser,
+        publisher,
+        names: Arc::default(),
+        metrics,
+        lifecycle: Lifecycle::default(),
+        draining: CancellationToken::new(),
+        workers,
+        certificates: options.certificates,
+        quic_keys: QuicKeys::random(),
+        steering,
+        tcp_tls,
+        handshake_timeout,
+        connections_most: config.limits.sessions,
+        proxies: config.proxies,
+        cors: config.cors,
+        origins: config.origins,
+        client_address,
+        drain_deadline: Duration::from_millis(config.drain.deadline_ms),
+        drain_spread: Duration::from_millis(config.drain.spread_ms),
+    })
+}
+
+/// What load balancers know the node by, in its connection ids.
+fn server_id(node: &str) -> [u8; 2] {
+    let digest = Sha256::digest(node.as_bytes());
+    [digest[0], digest[1]]
+}
+
+async fn watch_certificates(node: Arc<Node>) {
+    let mut ticks = interval(CERTIFICATE_CHECK);
+    loop {
+        ticks.tick().await;
+        match node.certificates.reload() {
+            Ok(true) => tracing::info!("a new certificate is in use"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the new certificate cannot be used; the old one stays")
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The admin listener: health, readiness, metrics and the console. Loopback by default, never public.
+
+mod console;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::lifecycle::Phase;
+use crate::node::Node;
+
+/// Connections to the admin listener at once.
+const CONNECTIONS_MOST: usize = 256;
+
+/// The console's pages load nothing from elsewhere, and connect to wherever clients do.
+const POLICY: &str =
+    "default-src 'self'; connect-src *; img-src 'self' data:; frame-ancestors 'none'";
+
+/// How one part of the node is doing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PartState {
+    pub part: String,
+    pub ready: bool,
+    /// What an operator should know.
+    pub detail: String,
+}
+
+/// What the console's page is told; only a development node has one.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ConsoleInfo {
+    pub client_url: String,
+    pub token: String,
+    /// SHA-256 of the certificate, in hex, for WebTransport.
+    pub certificate_hash: String,
+    /// The demo that runs, if any.
+    pub demo: Option<String>,
+}
+
+type Parts = dyn Fn() -> Vec<PartState> + Send + Sync;
+type Render = dyn Fn() -> String + Send + Sync;
+
+/// What the admin listener shows.
+#[derive(Clone)]
+pub struct OpsOptions {
+    /// The parts behind the edge (log, router, …).
+    pub parts: Arc<Parts>,
+    /// Prometheus text.
+    pub metrics: Arc<Render>,
+    /// Given the addresses that were bound: client, admin.
+    pub console: Option<Arc<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>>,
+}
+
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until `stop`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    node: Arc<Node>,
+    options: OpsOptions,
+    stop: CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted
+                    && connections.len() < CONNECTIONS_MOST
+                {
+                    connections.spawn(serve_connection(stream, node.clone(), options.clone()));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, node: Arc<Node>, options: OpsOptions) {
+    let service = service_fn(move |request| {
+        let response = answer(&node, &options, &request);
+        async move { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(std::time::Duration::from_secs(30))
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "admin connection ended");
+    }
+}
+
+fn answer(node: &Node, options: &OpsOptions, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n");
+    }
+    match request.uri().path() {
+        "/healthz" => text(StatusCode::OK, "text/plain", "ok\n"),
+        "/readyz" => ready(node, options),
+        "/metrics" => {
+            text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", (options.metrics)())
+        }
+        "/ops/v1/console" => match &options.console {
+            Some(info) => {
+                let info = info(node.client_address);
+                let body = serde_json::to_string(&info).unwrap_or_default();
+                text(StatusCode::OK, "application/json", body)
+            }
+            None => {
+                text(StatusCode::NOT_FOUND, "text/plain", "the console is a development node's\n")
+            }
+        },
+        path => match console::file(path) {
+            Some((media_type, body)) if options.console.is_some() => {
+                text(StatusCode::OK, media_type, body)
+            }
+            _ => text(StatusCode::NOT_FOUND, "text/plain", "not found\n"),
+        },
+    }
+}
+
+fn ready(node: &Node, options: &OpsOptions) -> Response<Full<Bytes>> {
+    let phase = node.lifecycle.phase();
+    let parts = (options.parts)();
+    let ready = phase == Phase::Serving && parts.iter().all(|part| part.ready);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({
+        "ready": ready,
+        "phase": phase.name(),
+        "connections": node.connections(),
+        "parts": parts,
+    });
+    text(status, "application/json", body.to_string())
+}
+
+fn text(status: StatusCode, media_type: &str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, media_type)
+        .header(CACHE_CONTROL, "no-store")
+        .header("x-content-type-options", "nosniff")
+        .header(CONTENT_SECURITY_POLICY, POLICY)
+        .body(Full::new(body.into()))
+        .expect("invariant: the headers are plain ASCII")
+}

@@ -1,0 +1,512 @@
+//! Runs a session on its connection: one task that reads, writes and does what the machine says.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use meridian_core::auth::TokenError;
+use meridian_core::protocol::{Code, CommandFrame, Message, Subscribed, decode_commands};
+use meridian_core::vocabulary::{Channel, Stream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::machine::{Act, Machine, OpId};
+use super::outbox::{Flushed, Outbox, Wrote};
+use super::work::{self, Done, Following};
+use crate::clock::now_ms;
+use crate::frame::Format;
+use crate::hub::{FollowerRef, LaneId, Offer, Outlet};
+use crate::worker::Context;
+
+/// A client that does not take even the close within this time is dropped.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// What a connection received.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// Whole frames of messages.
+    Frames(Vec<Bytes>),
+    /// Something that only shows that the peer lives.
+    Alive,
+    /// To be sent back as it is, on lane 0.
+    Answer(Bytes),
+    /// The connection broke, or the peer closed it: then with the frame that answers its close.
+    Closed(Option<Bytes>),
+    /// The peer broke the transport's rules.
+    Violation(Code),
+}
+
+/// A transport's connection as the session's task sees it: reading and closing. Writing goes by lanes.
+pub(crate) trait Connection {
+    /// Waits for something. Cancel safe.
+    fn receive(&mut self) -> impl Future<Output = Received>;
+
+    /// Opens another lane, if the peer lets us.
+    fn open_lane(&mut self) -> Option<Box<dyn super::LaneWriter>>;
+
+    /// Closes with the code, and waits a bounded time for the peer to take it.
+    fn close(self, code: Code) -> impl Future<Output = ()>;
+}
+
+/// A session as the hub writes to it.
+pub(crate) struct Session {
+    format: Format,
+    outbox: RefCell<Outbox>,
+    last_sent: Cell<Instant>,
+    wake: Notify,
+}
+
+impl Outlet for Session {
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    fn offer(&self, lane: LaneId, frame: &Bytes) -> Offer {
+        let mut outbox = self.outbox.borrow_mut();
+        let offer = outbox.offer(lane, frame);
+        if offer == Offer::Taken {
+            self.last_sent.set(Instant::now());
+        }
+        if outbox.needs_flush() {
+            self.wake.notify_one();
+        }
+        offer
+    }
+
+    fn behind(&self, lane: LaneId, follower: FollowerRef) {
+        self.outbox.borrow_mut().behind(lane, follower);
+        self.wake.notify_one();
+    }
+}
+
+/// What a session starts with.
+pub(crate) struct SessionParts {
+    pub(crate) id: u64,
+    pub(crate) format: Format,
+    pub(crate) transport: &'static str,
+    pub(crate) own_lane: Box<dyn super::LaneWriter>,
+    /// Lanes for channels beyond the session's own stream, at most.
+    pub(crate) lanes: usize,
+    /// The token that header or query had.
+    pub(crate) token: Option<String>,
+}
+
+struct Driver<C> {
+    context: Rc<Context>,
+    connection: C,
+    session: Rc<Session>,
+    machine: Machine,
+    work: FuturesUnordered<LocalBoxFuture<'static, Done>>,
+    followers: HashMap<Channel, (FollowerRef, Stream, LaneId)>,
+    prepared: HashMap<OpId, Following>,
+    identity: Rc<RefCell<Option<(u32, Rc<meridian_core::auth::Identity>)>>>,
+    lanes: usize,
+    no_more_lanes: bool,
+    name: Option<crate::names::Ownership>,
+    taken_over: CancellationToken,
+    closing: Option<Code>,
+    id: u64,
+    transport: &'static str,
+    drain_told: bool,
+    /// The peer closed in order: what is queued still goes out.
+    peer_closed: bool,
+}
+
+enum Woken {
+    Received(Received),
+    Done(Done),
+    Flushed(Flushed),
+    Tick,
+    Drain,
+    TakenOver,
+}
+
+/// Runs a session to its end.
+pub(crate) async fn run_session<C: Connection>(
+    context: Rc<Context>,
+    connection: C,
+    parts: SessionParts,
+) {
+    let now = Instant::now();
+    let session = Rc::new(Session {
+        format: parts.format,
+        outbox: RefCell::new(Outbox::new(parts.own_lane)),
+        last_sent: Cell::new(now),
+        wake: Notify::new(),
+    });
+    context.node.metrics.session_started(parts.transport);
+    let name = format!("{}-{}-{}", context.node.settings.node, context.hands.worker, parts.id);
+    let machine = Machine::new(context.node.settings.clone(), name, parts.token, now.into_std());
+    let mut driver = Driver {
+        connection,
+        session,
+        machine,
+        work: FuturesUnordered::new(),
+        followers: HashMap::new(),
+        prepared: HashMap::new(),
+        identity: Rc::default(),
+        lanes: parts.lanes,
+        no_more_lanes: false,
+        name: None,
+        taken_over: CancellationToken::new(),
+        closing: None,
+        id: parts.id,
+        transport: parts.transport,
+        drain_told: false,
+        peer_closed: false,
+        context,
+    };
+    driver.run().await;
+    driver.finish().await;
+}
+
+impl<C: Connection> Driver<C> {
+    async fn run(&mut self) {
+        while self.closing.is_none() {
+            match self.next().await {
+                Woken::Received(received) => {
+                    if !self.received(received) {
+                        return;
+                    }
+                }
+                Woken::Done(done) => self.done(done),
+                Woken::Flushed(Flushed::Broken) => return,
+                Woken::Flushed(Flushed::More) => tokio::task::yield_now().await,
+                Woken::Flushed(_) => {}
+                Woken::Tick => {
+                    let (now, sent) = (Instant::now().into_std(), self.session.last_sent.get());
+                    let acts = self.machine.tick(now, sent.into_std());
+                    self.act(acts);
+                }
+                Woken::Drain => self.drain(),
+                Woken::TakenOver => {
+                    let acts = self.machine.shut(Code::TakenOver);
+                    self.act(acts);
+                }
+            }
+            self.end_stopped_lanes();
+            self.context.hands.ring();
+        }
+    }
+
+    async fn next(&mut self) -> Woken {
+        let session = self.session.clone();
+        let tick = self.machine.next_tick(session.last_sent.get().into_std());
+        let queued = session.outbox.borrow().queued_bytes();
+        let reads = self.machine.wants_more() && queued < self.context.node.settings.queued_bytes;
+        let flushes = session.outbox.borrow().needs_flush();
+        let drains = !self.drain_told;
+        tokio::select! {
+            biased;
+            () = self.taken_over.cancelled() => Woken::TakenOver,
+            () = self.context.node.draining.cancelled(), if drains => Woken::Drain,
+            Some(done) = self.work.next(), if !self.work.is_empty() => Woken::Done(done),
+            flushed = flush(&session, &self.context), if flushes => Woken::Flushed(flushed),
+            () = session.wake.notified() => Woken::Flushed(Flushed::Idle),
+            received = self.connection.receive(), if reads => Woken::Received(received),
+            () = sleep_until(tick.map_or_else(Instant::now, Instant::from_std)), if tick.is_some() => Woken::Tick,
+        }
+    }
+
+    /// Whether the session goes on.
+    fn received(&mut self, received: Received) -> bool {
+        match received {
+            Received::Closed(answer) => {
+                if let Some(frame) = answer {
+                    self.session.outbox.borrow_mut().send(0, frame);
+                    self.peer_closed = true;
+                }
+                return false;
+            }
+            Received::Alive => self.machine.heard(Instant::now().into_std()),
+            Received::Answer(frame) => {
+                self.machine.heard(Instant::now().into_std());
+                self.session.outbox.borrow_mut().send(0, frame);
+            }
+            Received::Violation(code) => {
+                let acts = self.machine.shut(code);
+                self.act(acts);
+            }
+            Received::Frames(frames) => {
+                for frame in frames {
+                    self.frame(&frame);
+                }
+            }
+        }
+        true
+    }
+
+    fn frame(&mut self, frame: &[u8]) {
+        let acts = match decode_commands(self.session.format.codec, frame) {
+            Ok(commands) => self.commands(commands),
+            Err(_) => self.machine.shut(Code::Malformed),
+        };
+        self.act(acts);
+    }
+
+    fn commands(&mut self, commands: Vec<CommandFrame>) -> Vec<Act> {
+        self.context.node.metrics.commands(commands.len());
+        self.machine.frame(commands, Instant::now().into_std())
+    }
+
+    fn done(&mut self, done: Done) {
+        let acts = match done {
+            Done::Followed { op, generation, channel, start, result } => {
+                let outcome = result.as_ref().err().map_or("ok", |error| error.code.as_str());
+                self.context.node.metrics.subscribed(start, outcome);
+                let result = result.map(|following| {
+                    self.prepared.insert(op, following);
+                });
+                self.machine.followed(op, generation, channel, result)
+            }
+            Done::Authorised { generation, channel, decision } => {
+                self.machine.authorised(generation, &channel, decision, Instant::now().into_std())
+            }
+            Done::Replied(message) => self.machine.finished(message),
+        };
+        self.act(acts);
+    }
+
+    fn act(&mut self, acts: Vec<Act>) {
+        for act in acts {
+            self.act_one(act);
+        }
+    }
+
+    fn act_one(&mut self, act: Act) {
+        match act {
+            Act::Send(message) => self.send(0, &message),
+            Act::SendOn(channel, message) => {
+                let lane = self.lane_of(&channel);
+                self.send(lane, &message);
+            }
+            Act::Verify { token } => self.verify(token),
+            Act::Told { reconnect, fallback } => {
+                let metrics = &self.context.node.metrics;
+                metrics.told(self.transport, reconnect.as_deref(), fallback.as_ref());
+            }
+            Act::TakeName(subscriber) => {
+                if let Some((_, identity)) = self.machine.identity() {
+                    let names = self.context.node.names.clone();
+                    self.name = Some(names.take(&identity, subscriber, self.taken_over.clone()));
+                }
+            }
+            Act::Follow { op, generation, channel, from } => {
+                if let Some((_, identity)) = self.machine.identity() {
+                    let context = self.context.clone();
+                    self.start(work::follow(context, identity, op, generation, channel, from));
+                }
+            }
+            Act::Attach { op, channel, reply_to } => self.attach(op, channel, reply_to),
+            Act::Abandon { op } => drop(self.prepared.remove(&op)),
+            Act::Detach(channel) => self.detach(&channel),
+            Act::Pause(channel) => {
+                if let Some((follower, ..)) = self.followers.get(&channel) {
+                    self.context.hands.hub.borrow_mut().pause(*follower);
+                }
+            }
+            Act::Resume(channel) => {
+                if let Some((follower, ..)) = self.followers.get(&channel) {
+                    self.context.hands.hub.borrow_mut().resume(*follower);
+                }
+            }
+            Act::Authorise { generation, channel } => {
+                if let Some((_, identity)) = self.machine.identity() {
+                    let context = self.context.clone();
+                    self.start(work::reauthorise(context, identity, generation, channel));
+                }
+            }
+            Act::Publish { op: _, id, items, batch } => {
+                let (context, identity) = (self.context.clone(), self.identity.clone());
+                let whose = move || identity.borrow().clone();
+                self.start(work::publish(context, whose, id, items, batch));
+            }
+            Act::History { op: _, id, request } => {
+                if let Some((_, identity)) = self.machine.identity() {
+                    self.start(work::history(self.context.clone(), identity, id, request));
+                }
+            }
+            Act::Ack { op: _, id, ack, key } => self.acknowledge(id, ack, key),
+            Act::Close(code) => self.closing = Some(code),
+        }
+        *self.identity.borrow_mut() = self.machine.identity();
+    }
+
+    fn start(&mut self, work: impl Future<Output = Done> + 'static) {
+        self.work.push(Box::pin(work));
+    }
+
+    fn send(&mut self, lane: LaneId, message: &Message) {
+        if let Message::Error(_, error) = message {
+            self.context.node.metrics.refused(&error.code);
+        }
+        let frame = self.session.format.message(message);
+        self.session.outbox.borrow_mut().send(lane, frame);
+    }
+
+    fn verify(&mut self, token: Option<String>) {
+        let now = Instant::now().into_std();
+        let wall = now_ms();
+        let result = match token {
+            None => Err(Code::Unauthenticated),
+            Some(token) => match self.context.node.verifier.verify(&token, wall) {
+                Ok(identity) => {
+                    let left = identity.expires_at_ms.map(|at| at.saturating_sub(wall));
+                    let expires_at = left.map(|left| now + Duration::from_millis(left));
+                    Ok((Rc::new(identity), expires_at))
+                }
+                Err(TokenError::Expired) => Err(Code::TokenExpired),
+                Err(error) => {
+                    tracing::debug!(session = self.id, %error, "token refused");
+                    Err(Code::Unauthenticated)
+                }
+            },
+        };
+        let acts = self.machine.verified(result, now);
+        *self.identity.borrow_mut() = self.machine.identity();
+        self.act(acts);
+    }
+
+    fn attach(&mut self, op: OpId, channel: Channel, reply_to: Option<u64>) {
+        let Some(following) = self.prepared.remove(&op) else { return };
+        let stored = following.class != meridian_core::policy::DeliveryClass::Ephemeral;
+        let message = Message::Subscribed(
+            reply_to,
+            Subscribed {
+                channel: channel.as_str().to_owned(),
+                class: crate::publish::class_name(following.class).to_owned(),
+                at: stored.then(|| (following.stream.to_string(), following.position)),
+                behind: following.behind,
+            },
+        );
+        let lane = self.lane_of(&channel);
+        self.send(lane, &message);
+        let outlet: Rc<dyn Outlet> = self.session.clone();
+        let pinned = following.pin.pinned;
+        let follower =
+            self.context.hands.hub.borrow_mut().attach(pinned, outlet, lane, following.position);
+        self.followers.insert(channel, (follower, following.stream, lane));
+    }
+
+    fn detach(&mut self, channel: &Channel) {
+        if let Some((follower, ..)) = self.followers.remove(channel) {
+            self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
+        }
+    }
+
+    /// A channel keeps its lane as long as the session lives.
+    fn lane_of(&mut self, channel: &Channel) -> LaneId {
+        if let Some((_, _, lane)) = self.followers.get(channel) {
+            return *lane;
+        }
+        if self.lanes == 0 {
+            return 0;
+        }
+        let mut hasher = DefaultHasher::new();
+        channel.as_str().hash(&mut hasher);
+        let wanted = 1 + (hasher.finish() % self.lanes as u64) as usize;
+        let mut outbox = self.session.outbox.borrow_mut();
+        while outbox.lanes() <= wanted && !self.no_more_lanes {
+            match self.connection.open_lane() {
+                Some(writer) => outbox.add_lane(writer),
+                None => {
+                    // From now on the channels share what there is; those that have a lane keep it.
+                    self.no_more_lanes = true;
+                    self.lanes = outbox.lanes() - 1;
+                }
+            }
+        }
+        if wanted < outbox.lanes() { wanted as LaneId } else { (outbox.lanes() - 1) as LaneId }
+    }
+
+    fn acknowledge(
+        &mut self,
+        id: Option<u64>,
+        ack: meridian_core::protocol::Ack,
+        key: meridian_core::seams::AcknowledgedKey,
+    ) {
+        let sent = self.followers.get(&key.channel).and_then(|(follower, stream, _)| {
+            let position = self.context.hands.hub.borrow_mut().position(*follower)?;
+            Some((stream.clone(), position))
+        });
+        self.start(work::acknowledge(self.context.clone(), id, ack, key, sent));
+    }
+
+    /// The peer stopped a lane: its subscriptions end, the session goes on.
+    fn end_stopped_lanes(&mut self) {
+        let stopped = self.session.outbox.borrow_mut().take_stopped();
+        for lane in stopped {
+            let channels: Vec<Channel> = self
+                .followers
+                .iter()
+                .filter(|(_, (_, _, of))| *of == lane)
+                .map(|(channel, _)| channel.clone())
+                .collect();
+            for channel in channels {
+                self.detach(&channel);
+                let acts = self.machine.end(&channel, Code::LaneStopped);
+                // Its lane is gone; the session's own stream tells it.
+                for act in acts {
+                    match act {
+                        Act::SendOn(_, message) => self.send(0, &message),
+                        act => self.act_one(act),
+                    }
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        self.drain_told = true;
+        let (after, deadline) = self.context.node.drain_times(self.id);
+        let acts = self.machine.drain(after, deadline, Instant::now().into_std());
+        self.act(acts);
+    }
+
+    async fn finish(mut self) {
+        let code = self.closing;
+        for (_, (follower, ..)) in self.followers.drain() {
+            self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
+        }
+        self.context.node.metrics.session_ended(self.transport, code);
+        if code.is_some() || self.peer_closed {
+            let session = self.session.clone();
+            // What was said before the close should arrive; a reader that is stuck must not hold us.
+            let _ = timeout(CLOSE_TIME, async {
+                while matches!(
+                    flush(&session, &self.context).await,
+                    Flushed::More | Flushed::Blocked
+                ) {}
+            })
+            .await;
+        }
+        if let Some(code) = code {
+            let _ = timeout(CLOSE_TIME, self.connection.close(code)).await;
+        }
+    }
+}
+
+/// Flushes once; waits only while every lane that has something waits for room.
+async fn flush(session: &Session, context: &Context) -> Flushed {
+    std::future::poll_fn(|task| {
+        let mut outbox = session.outbox.borrow_mut();
+        let mut scratch = context.scratch.borrow_mut();
+        let (flushed, wrote) = outbox.poll_flush(task, &context.hands.hub, &mut scratch);
+        if wrote == Wrote::Some {
+            session.last_sent.set(Instant::now());
+        }
+        if flushed == Flushed::Blocked && wrote == Wrote::Nothing {
+            return Poll::Pending;
+        }
+        Poll::Ready(flushed)
+    })
+    .await
+}

@@ -1,0 +1,18 @@
+//! Transports move bytes: sockets, TLS, HTTP upgrades, QUIC and its streams. They never read what a
+//! message means.
+
+mod address;
+mod listener;
+mod quic;
+mod socket;
+mod steering;
+pub(crate) mod tls;
+mod websocket;
+mod websocket_frames;
+mod webtransport;
+
+pub(crate) use address::ClientAddress;
+pub(crate) use listener::{bind_tcp, serve_tcp, serve_tcp_stream};
+pub(crate) use quic::{QuicKeys, bind_udp, endpoint, serve_quic};
+pub(crate) use steering::{Steering, Stray};
+pub use tls::{Certificates, TlsError};

@@ -1,0 +1,146 @@
+//! What a router says of itself: for each partition where it stands and why it does not move. Readers
+//! only; nothing here decides anything.
+
+use std::sync::Arc;
+
+use meridian_core::seams::{Log, RecordKey};
+use meridian_core::vocabulary::{Partition, Position, Stream};
+use tokio::sync::watch;
+
+use crate::apply::ForeignEpoch;
+
+/// What a partition's worker is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartitionState {
+    /// Taking the partition over: from the history, then comparing the backplane.
+    Claiming,
+    /// The log's beginning is gone: its first records only fill the window of duplicates.
+    Filling,
+    /// Applying records as they come.
+    Live,
+    /// The backplane is away: events go into the history only.
+    HistoryOnly,
+    /// Not moving, and trying again.
+    Paused(Pause),
+    /// Another router owns the partition.
+    Fenced,
+    /// The log must not be followed.
+    Halted(Halt),
+    /// Asked to stop.
+    Stopped,
+}
+
+/// What a worker waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    LogUnavailable,
+    HistoryUnavailable,
+    BackplaneUnavailable,
+    /// Events that the history has not stored reached their bound.
+    UnwrittenFull,
+    /// The backplane lost something; what it should hold is being found out.
+    Repairing,
+    /// The worker failed and is started again.
+    Restarting,
+}
+
+/// Why a log must not be followed. Going on would guess, and lose events silently.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    #[error(transparent)]
+    ForeignEpoch(#[from] ForeignEpoch),
+    #[error("the checkpoint {} belongs to epoch {}", checkpoint.passed, checkpoint.epoch.0)]
+    CheckpointEpoch { checkpoint: Position },
+    #[error("the checkpoint {} lies past the log's end {end}", checkpoint.passed)]
+    CheckpointPastEnd { checkpoint: Position, end: u64 },
+    #[error("the record at the checkpoint {} is another one", checkpoint.passed)]
+    Fingerprint { checkpoint: Position, expected: RecordKey, found: Option<RecordKey> },
+    #[error("the backplane's marker {} lies past the log's end {end}", marker.passed)]
+    MarkerPastEnd { marker: Position, end: u64 },
+    #[error("the backplane's marker {} names no event of this log", marker.passed)]
+    MarkerUnknown { marker: Position },
+    #[error("the log ends at {end}, before the next record {next}")]
+    ReadPastEnd { next: u64, end: u64 },
+    #[error("the backplane's streams reach back to where the log is gone; it must be emptied")]
+    BackplaneOlderThanLog { marker: Position },
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionStatus {
+    pub state: PartitionState,
+    /// The last record worked off, kept or dropped; everything kept up to it went out live.
+    pub applied: Position,
+    /// What the history holds of it.
+    pub checkpoint: Option<Position>,
+    /// The size of the events that the history does not hold yet.
+    pub unwritten_bytes: usize,
+    /// Records of the log not worked off; as of `RouterStatus::partition`.
+    pub lag_records: u64,
+}
+
+/// A router's status, as a handle that can be kept.
+#[derive(Clone)]
+pub struct RouterStatus {
+    log: Arc<dyn Log>,
+    partitions: Arc<[watch::Sender<PartitionStatus>]>,
+    halted: watch::Sender<Option<(Partition, Halt)>>,
+}
+
+impl RouterStatus {
+    pub(crate) fn new(log: Arc<dyn Log>) -> Self {
+        let incarnation = log.incarnation();
+        let first = PartitionStatus {
+            state: PartitionState::Claiming,
+            applied: Position::start_of(incarnation.epoch),
+            checkpoint: None,
+            unwritten_bytes: 0,
+            lag_records: 0,
+        };
+        let partitions =
+            (0..incarnation.partitions).map(|_| watch::Sender::new(first.clone())).collect();
+        Self { log, partitions, halted: watch::Sender::new(None) }
+    }
+
+    /// All partitions, in order, with their lag as of now.
+    pub fn partitions(&self) -> Vec<PartitionStatus> {
+        (0..self.partitions.len() as u32).filter_map(|n| self.partition(Partition(n))).collect()
+    }
+
+    /// One partition, with its lag as of now.
+    pub fn partition(&self, partition: Partition) -> Option<PartitionStatus> {
+        let mut status = self.partitions.get(partition.0 as usize)?.borrow().clone();
+        let end = self.log.known_end(partition).0;
+        status.lag_records = end.saturating_sub(status.applied.next_offset().0);
+        Some(status)
+    }
+
+    /// Follows one partition. Its `lag_records` is not kept up to date here.
+    pub fn follow(&self, partition: Partition) -> Option<watch::Receiver<PartitionStatus>> {
+        Some(self.partitions.get(partition.0 as usize)?.subscribe())
+    }
+
+    /// Why the log was halted, and where. Edges refuse publishes from then on.
+    pub fn halted(&self) -> watch::Receiver<Option<(Partition, Halt)>> {
+        self.halted.subscribe()
+    }
+
+    /// Whether every partition is moving.
+    pub fn is_ready(&self) -> bool {
+        self.partitions.iter().all(|status| status.borrow().state == PartitionState::Live)
+    }
+
+    pub(crate) fn reporter(&self, stream: &Stream) -> Option<watch::Sender<PartitionStatus>> {
+        self.partitions.get(stream.partition.0 as usize).cloned()
+    }
+
+    pub(crate) fn halt(&self, partition: Partition, reason: Halt) {
+        self.halted.send_if_modified(|halted| {
+            let first = halted.is_none();
+            if first {
+                *halted = Some((partition, reason));
+            }
+            first
+        });
+    }
+}

@@ -1,0 +1,64 @@
+//! The router as a whole: status, restarts, halting.
+
+use meridian_core::vocabulary::{Epoch, Partition};
+use meridian_region_router::{Halt, Outcome, PartitionState, Router};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, at, record};
+
+fn router(world: &World) -> Router {
+    let seams = world.seams();
+    Router::new(seams.log, seams.history, seams.backplane, world.options.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_routes_and_says_where_it_stands() {
+    let world = World::new();
+    let router = router(&world);
+    let status = router.status();
+    assert!(!status.is_ready());
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(router.run(shutdown.clone()));
+    let last = world.publish_many("a", 5);
+    world.until_stored().await;
+    let mut followed = status.follow(Partition(0)).unwrap();
+    followed.wait_for(|s| s.checkpoint == Some(at(last))).await.unwrap();
+    let now = status.partition(Partition(0)).unwrap();
+    assert_eq!((now.state, now.applied, now.lag_records), (PartitionState::Live, at(last), 0));
+    assert!(status.is_ready());
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Outcome::Stopped);
+    assert_eq!(status.partitions()[0].state, PartitionState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_fails_is_started_again() {
+    let world = World::new();
+    world.history.state().panics = true;
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(router(&world).run(shutdown.clone()));
+    world.publish_many("a", 5);
+    world.until_stored().await;
+    world.check();
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Outcome::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reason_to_halt_is_kept_and_said() {
+    let world = World::new();
+    let router = router(&world);
+    let status = router.status();
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(router.run(shutdown.clone()));
+    let mut foreign = record("a", "x");
+    foreign.epoch = Epoch(7);
+    world.log.write(foreign.encode());
+    let mut halted = status.halted();
+    let halted = halted.wait_for(Option::is_some).await.unwrap().clone();
+    let Some((partition, Halt::ForeignEpoch(found))) = halted else { panic!("{halted:?}") };
+    assert_eq!((partition, found.stamped), (Partition(0), Epoch(7)));
+    assert!(!status.is_ready());
+    shutdown.cancel();
+    assert!(matches!(task.await.unwrap(), Outcome::Halted { .. }));
+}

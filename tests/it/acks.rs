@@ -1,0 +1,111 @@
+//! Acknowledged positions of named subscribers.
+
+use meridian_client::Transport;
+use serde_json::{Value, json};
+
+use crate::client::token;
+use crate::node::Node;
+use crate::peer::Peer;
+
+/// Publishes and takes these events; the cursor of each.
+async fn publish_and_take(peer: &mut Peer, channel: &str, ids: &[&str]) -> Vec<String> {
+    let mut cursors = Vec::new();
+    for id in ids {
+        cursors.push(peer.publish(channel, id).await);
+    }
+    assert_eq!(peer.event_ids(channel, ids.len()).await, ids);
+    cursors
+}
+
+async fn ack(peer: &mut Peer, channel: &str, cursor: &str) {
+    let reply = peer.ask("ack", json!({ "channel": channel, "cursor": cursor })).await;
+    assert_eq!(reply["acked"]["channel"], channel, "{reply}");
+}
+
+/// What a new session of the subscriber gets first.
+async fn resumed(node: &Node, transport: Transport, channel: &str, count: usize) -> Vec<String> {
+    let mut peer = Peer::subscriber(node, transport, &token("ann"), "kiosk").await;
+    peer.subscribe(channel, json!({ "acked": true })).await;
+    peer.event_ids(channel, count).await
+}
+
+on_both! {
+    async fn a_subscriber_goes_on_behind_what_it_acknowledged(transport: Transport) {
+        let mut node = Node::start("").await;
+        let channel = "room:acks";
+        let mut peer = Peer::subscriber(&node, transport, &token("ann"), "kiosk").await;
+        peer.subscribe(channel, json!({ "acked": true })).await;
+        let cursors = publish_and_take(&mut peer, channel, &["a", "b", "c", "d"]).await;
+        ack(&mut peer, channel, &cursors[1]).await;
+        assert_eq!(resumed(&node, transport, channel, 2).await, ["c", "d"]);
+        // The session before was told, and is over.
+        assert_eq!(peer.closed().await, (4046, "taken_over".to_owned()));
+        node.kill();
+        node.restart().await;
+        assert_eq!(resumed(&node, transport, channel, 2).await, ["c", "d"]);
+    }
+
+    async fn a_lower_position_is_ignored_unless_it_is_a_reset(transport: Transport) {
+        let node = Node::start("").await;
+        let channel = "room:acks";
+        let mut peer = Peer::subscriber(&node, transport, &token("ann"), "kiosk").await;
+        peer.subscribe(channel, json!({})).await;
+        let cursors = publish_and_take(&mut peer, channel, &["a", "b", "c"]).await;
+        ack(&mut peer, channel, &cursors[1]).await;
+        ack(&mut peer, channel, &cursors[0]).await;
+        assert_eq!(resumed(&node, transport, channel, 1).await, ["c"]);
+        let mut peer = Peer::subscriber(&node, transport, &token("ann"), "kiosk").await;
+        peer.subscribe(channel, json!({ "last": 1 })).await;
+        let reset = json!({ "channel": channel, "cursor": cursors[0], "reset": true });
+        assert!(peer.ask("ack", reset).await["acked"].is_object());
+        assert_eq!(resumed(&node, transport, channel, 2).await, ["b", "c"]);
+    }
+
+    async fn with_the_newest_where_nothing_was_acknowledged(transport: Transport) {
+        let node = Node::start("").await;
+        let mut peer = Peer::subscriber(&node, transport, &token("ann"), "kiosk").await;
+        for id in ["a", "b", "c"] {
+            peer.publish("room:acks", id).await;
+        }
+        peer.subscribe("room:acks", json!({ "acked": true, "last": 2 })).await;
+        assert_eq!(peer.event_ids("room:acks", 2).await, ["b", "c"]);
+    }
+
+    async fn acks_that_cannot_be_are_refused_with_their_code(transport: Transport) {
+        let node = Node::start("").await;
+        let mut writer = Peer::connect(&node, transport, &token("writer")).await;
+        let mut peer = Peer::subscriber(&node, transport, &token("ann"), "kiosk").await;
+        let subscribed = peer.subscribe("room:acks", json!({})).await;
+        let held = publish_and_take(&mut peer, "room:acks", &["a"]).await.remove(0);
+        let stream = subscribed["stream"].as_str().expect("a stream");
+        let ahead = format!("{stream}.1000000");
+        let foreign = "1.global.1.99.0";
+        let other = "1.elsewhere.1.0.0";
+        let of = |channel: &str, cursor: &str| json!({ "channel": channel, "cursor": cursor });
+        for (body, code) in [
+            (of("room:acks", &ahead), "ack_ahead"),
+            (of("room:acks", foreign), "foreign_cursor"),
+            (of("room:acks", other), "foreign_cursor"),
+            (of("room:acks", "nonsense"), "bad_cursor"),
+            (of("room:other", &held), "not_subscribed"),
+            (of("nonsense", &held), "bad_channel"),
+        ] {
+            assert_eq!(peer.refusal("ack", body.clone()).await, code, "{body}");
+        }
+        assert_eq!(writer.refusal("ack", of("room:acks", &held)).await, "no_subscriber");
+        // Stored, but not yet sent to this session, which left before.
+        peer.ask("unsubscribe", json!({ "channel": "room:acks" })).await;
+        let later = writer.publish("room:acks", "b").await;
+        assert_eq!(peer.refusal("ack", of("room:acks", &later)).await, "not_subscribed");
+    }
+
+    async fn names_belong_to_their_user(transport: Transport) {
+        let node = Node::start("").await;
+        let mut ann = Peer::subscriber(&node, transport, &token("ann"), "kiosk").await;
+        let mut bob = Peer::subscriber(&node, transport, &token("bob"), "kiosk").await;
+        for peer in [&mut ann, &mut bob] {
+            let pong: Value = peer.ask("ping", json!({})).await;
+            assert!(pong["pong"].is_object());
+        }
+    }
+}
