@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_core::protocol::{Action, Code, Command, Connected, Message, ReplyError};
+use meridian_core::protocol::{Action, Command, Connected, Message, ReplyError};
 
 use super::super::liveness::Liveness;
 use super::super::wire::Waiting;
@@ -18,11 +18,11 @@ impl Machine {
         match message {
             Message::Connected(_, connected) => self.connected(*connected),
             Message::Subscribed(id, answer) => self.subscriptions.subscribed(id, &answer),
-            Message::Unsubscribed { channel, code, .. } => {
-                if Code::from_name(&code).is_some_and(|code| code.action() == Action::Refresh) {
+            Message::Unsubscribed { channel, code, action, .. } => {
+                if action == Action::Refresh {
                     self.renew_now();
                 }
-                self.subscriptions.unsubscribed(&channel, &code, &mut self.wire);
+                self.subscriptions.unsubscribed(&channel, &code, action, &mut self.wire);
             }
             Message::Events { channel, stream, epoch, events } => {
                 let stream = stream.as_deref();
@@ -53,6 +53,7 @@ impl Machine {
         let now = self.wire.now;
         self.phase = Phase::Online { transport, since: now, moving: Moving::No };
         self.worked = Some((transport, now));
+        self.left = None;
         self.tokens.accepted(connected.expires_in_ms, now);
         self.liveness = Liveness::new(Duration::from_millis(connected.limits.heartbeat_ms), now);
         let session = Session { transport, reconnects: self.connections, connected };

@@ -5,7 +5,7 @@ mod messages;
 
 use std::time::{Duration, Instant};
 
-use meridian_core::protocol::{Action, Code, Command, Connect};
+use meridian_core::protocol::{Action, Code, Command, Connect, Fallback};
 
 use super::liveness::{Liveness, Verdict};
 use super::requests::Requests;
@@ -14,7 +14,7 @@ use super::tokens::Tokens;
 use super::wire::{Waiting, Wire};
 use super::{Ask, Config, Input, Output, State};
 use crate::error::{Lost, RequestError, SubscribeError};
-use crate::transport::{Choice, Transport};
+use crate::transport::{Choice, Dialed, Transport};
 
 /// A connection that held for so long was a good one: delays begin anew.
 const STABLE: Duration = Duration::from_secs(5);
@@ -35,6 +35,10 @@ pub(crate) struct Machine {
     connections: u64,
     /// What worked last, and when.
     worked: Option<(Transport, Instant)>,
+    /// Whether the last dial went by that memory.
+    remembered: bool,
+    /// Why the connection before ended.
+    left: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +83,8 @@ impl Machine {
             attempts: 0,
             connections: 0,
             worked: None,
+            remembered: false,
+            left: None,
             config,
         }
     }
@@ -89,7 +95,7 @@ impl Machine {
         match input {
             _ if self.phase == Phase::Ended => refuse(input),
             Input::Start => self.connect(),
-            Input::Dialed(transport) => self.dialed(transport),
+            Input::Dialed(dialed) => self.dialed(dialed),
             Input::DialFailed(lost) => self.dial_failed(lost),
             Input::Token(result) => self.token(result),
             Input::Message(message) => self.message(message),
@@ -147,8 +153,10 @@ impl Machine {
     }
 
     fn dial(&mut self) {
+        self.remembered = false;
         let choice = match (self.config.transports, self.worked) {
             (Choice::Auto, Some((transport, at))) if self.wire.now < at + MEMORY => {
+                self.remembered = true;
                 Choice::Only(transport)
             }
             (choice, _) => choice,
@@ -156,7 +164,11 @@ impl Machine {
         self.wire.outputs.push_back(Output::Dial(choice));
     }
 
-    fn dialed(&mut self, transport: Transport) {
+    fn dialed(&mut self, dialed: Dialed) {
+        let transport = dialed.transport;
+        if matches!(self.phase, Phase::Online { moving: Moving::Dialing, .. }) {
+            self.left = Some("drain");
+        }
         self.forget_connection();
         let deadline = self.wire.now + self.config.handshake_timeout;
         self.phase = Phase::Connecting { transport, deadline };
@@ -166,9 +178,20 @@ impl Machine {
             capabilities: vec!["gap".to_owned()],
             subscriber: self.config.subscriber.clone(),
             client: Some(concat!("meridian-rust/", env!("CARGO_PKG_VERSION")).to_owned()),
-            ..Connect::default()
+            reconnect: self.left.map(str::to_owned),
+            fallback: self.fallback(dialed),
         };
         self.wire.send(Command::Connect(connect), Waiting::Connect);
+    }
+
+    /// Why this connection is not WebTransport, where it might have been.
+    fn fallback(&self, dialed: Dialed) -> Option<Fallback> {
+        if dialed.transport != Transport::WebSocket {
+            return None;
+        }
+        let remembered = self.remembered.then_some("remembered");
+        let reason = dialed.lost_race.or(remembered).or(self.config.no_webtransport)?;
+        Some(Fallback { from: "webtransport".to_owned(), reason: reason.to_owned() })
     }
 
     fn dial_failed(&mut self, lost: Lost) {
@@ -266,6 +289,9 @@ impl Machine {
 
     fn lost(&mut self, why: Lost) {
         let before = self.phase;
+        if matches!(before, Phase::Online { .. }) {
+            self.left = Some(why.cause());
+        }
         self.forget_connection();
         match before {
             Phase::Online { moving: Moving::Dialing, .. } => self.phase = Phase::Dialing,
