@@ -7,6 +7,6 @@ mod machine;
 mod outbox;
 mod work;
 
-pub(crate) use driver::{Connection, Received, SessionParts, run_session};
+pub(crate) use driver::{Connection, Received, SessionParts, session};
 pub(crate) use machine::Settings;
 pub(crate) use outbox::{LaneBroken, LaneWriter};
