@@ -199,7 +199,7 @@ fn upgrade(context: &Rc<Context>, request: &mut Request<Incoming>) -> Response<F
         // A slice of hyper's buffer would keep all of it for the session's life.
         let early = parts.read_buf.to_vec();
         // The session's task is small and lives long; this one's frame held hyper's parts.
-        spawn_local(websocket::run(context, socket, early, upgrade, token, admission));
+        spawn_local(websocket::run(context, socket, early, upgrade.codec, token, admission));
     });
     response
 }

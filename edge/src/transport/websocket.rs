@@ -22,8 +22,8 @@ use crate::worker::{Admission, Context};
 /// What an upgrade request asked for.
 pub(crate) struct Upgrade {
     accept: String,
-    /// The codec, and whether the client named it as a subprotocol.
-    codec: Codec,
+    pub(crate) codec: Codec,
+    /// The client named the codec as a subprotocol.
     echoes: bool,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn run(
     context: Rc<Context>,
     socket: Socket,
     mut early: Vec<u8>,
-    upgrade: Upgrade,
+    codec: Codec,
     token: Option<String>,
     admission: Admission,
 ) -> impl Future<Output = ()> {
@@ -86,7 +86,7 @@ pub(crate) fn run(
     let mut connection = WebSocket {
         socket: socket.clone(),
         context: context.clone(),
-        codec: upgrade.codec,
+        codec,
         decoder: FrameDecoder::new(limit),
         received: VecDeque::new(),
     };
@@ -96,7 +96,7 @@ pub(crate) fn run(
     drop(early);
     let parts = SessionParts {
         id: context.next_session(),
-        format: Format { codec: upgrade.codec, framing: Framing::WebSocket },
+        format: Format { codec, framing: Framing::WebSocket },
         transport: "websocket",
         own_lane: Box::new(SocketLane(socket)),
         lanes: 0,

@@ -14,6 +14,7 @@ use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::capsules::Capsules;
 use super::quic::{H3Connection, H3Stream, respond};
 use crate::frame::{Format, Framing};
 use crate::http_api;
@@ -78,6 +79,8 @@ pub(super) async fn accept(
         quic,
         _h3: h3,
         connect,
+        capsules: Capsules::default(),
+        held: Vec::new(),
         receive,
         reader: FrameReader::new(limit),
         session_id,
@@ -139,6 +142,10 @@ struct WebTransport {
     /// Dropping it would close the connection.
     _h3: H3Connection,
     connect: H3Stream,
+    capsules: Capsules,
+    /// HTTP/3's own streams that came late: to stop one would be a connection error. As many as the
+    /// peer may open in all.
+    held: Vec<RecvStream>,
     receive: RecvStream,
     reader: FrameReader,
     session_id: u64,
@@ -146,9 +153,12 @@ struct WebTransport {
 
 enum Event {
     Bytes(Bytes),
-    Refuse(Option<SendStream>, RecvStream),
+    Hold(RecvStream),
+    Refuse(SendStream, RecvStream),
     /// The peer closed the session.
     Closed,
+    /// Nothing to the session.
+    Other,
     Over,
 }
 
@@ -159,14 +169,18 @@ impl WebTransport {
                 Ok(Some(chunk)) => Event::Bytes(chunk.bytes),
                 _ => Event::Over,
             },
-            // A capsule ends the session, and so does the stream's end; nothing else is said there.
-            said = self.connect.recv_data() => if said.is_ok() { Event::Closed } else { Event::Over },
+            // The closing capsule ends the session, and so does the stream's end.
+            data = self.connect.recv_data() => match data {
+                Ok(Some(data)) => if self.capsules.end_in(data) { Event::Closed } else { Event::Other },
+                Ok(None) => Event::Closed,
+                Err(_) => Event::Over,
+            },
             stream = self.quic.accept_uni() => match stream {
-                Ok(stream) => Event::Refuse(None, stream),
+                Ok(stream) => Event::Hold(stream),
                 Err(_) => Event::Over,
             },
             stream = self.quic.accept_bi() => match stream {
-                Ok((send, receive)) => Event::Refuse(Some(send), receive),
+                Ok((send, receive)) => Event::Refuse(send, receive),
                 Err(_) => Event::Over,
             },
         }
@@ -179,13 +193,12 @@ impl Connection for WebTransport {
             match self.event().await {
                 Event::Over => return Received::Closed(None),
                 Event::Closed => return Received::Closed(Some(Bytes::new())),
-                Event::Refuse(send, mut receive) => {
-                    // HTTP/3's own late streams are tolerated unread; the session has no use for others.
+                Event::Other => {}
+                Event::Hold(stream) => self.held.push(stream),
+                Event::Refuse(mut send, mut receive) => {
                     let code = stream_code(Code::Unsupported);
                     let _ = receive.stop(code);
-                    if let Some(mut send) = send {
-                        let _ = send.reset(code);
-                    }
+                    let _ = send.reset(code);
                 }
                 Event::Bytes(bytes) => {
                     self.reader.push(&bytes);
