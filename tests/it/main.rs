@@ -26,13 +26,18 @@ macro_rules! on_both {
 
 mod acks;
 mod auth;
+mod bad_input;
+mod canary;
 mod check_config;
 mod client;
+mod fuzz;
 mod help;
 mod node;
 mod peer;
+mod processes;
 mod publish;
 mod request;
+mod resume;
 mod subscribe;
 mod token;
 
