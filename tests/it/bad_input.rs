@@ -98,7 +98,7 @@ on_both! {
         }
         // A payload is the publisher's affair: too deep a one is refused, and the session goes on.
         let mut peer = Peer::connect(&node, transport, &token("mallory")).await;
-        peer.send(with(&deep("[", "]", 50_000)).as_bytes()).await.expect("sent");
+        peer.send(with(&deep("[", "]", 20_000)).as_bytes()).await.expect("sent");
         let first = peer.next().await;
         let refused = first.as_ref().is_ok_and(|reply| reply["error"]["code"] == "bad_payload");
         let closed = first.as_ref().is_err_and(|closed| closed.0 == MALFORMED);
@@ -139,7 +139,7 @@ on_both! {
         for id in ["\"1\"", "-1", "1.5", "{}", "18446744073709551616", "null"] {
             let mut peer = Peer::connect(&node, transport, &token("mallory")).await;
             peer.send(format!(r#"{{"id":{id},"ping":{{}}}}"#).as_bytes()).await.expect("sent");
-            peer.send(br#"{"id":5,"ping":{}}"#).await.expect("sent");
+            let _ = peer.send(br#"{"id":5,"ping":{}}"#).await;
             // Either passed over, or refused, or the end with a code.
             loop {
                 match peer.next().await {

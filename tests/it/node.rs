@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use meridian_client::{CertificateHash, Trust};
 
-use crate::request;
+use crate::{certificate, request};
 
 /// Nothing here takes longer, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,6 +55,14 @@ impl Node {
     /// The same with other arguments for `dev`; the address is among them.
     pub(crate) async fn start_with(extra: &str, arguments: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().expect("a directory"), extra, arguments).await
+    }
+
+    /// The same with a certificate that outlives the process, as clients that pin it need.
+    pub(crate) async fn start_lasting(extra: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        certificate::write(dir.path());
+        let extra = format!("{}\n{extra}", certificate::SECTION);
+        Self::start_in(dir, &extra, &["--listen", "127.0.0.1:0"]).await
     }
 
     /// The same in a directory that may hold files which the configuration names.

@@ -75,9 +75,12 @@ on_both! {
 
     async fn a_client_from_before_retention_is_told_of_the_gap(transport: Transport) {
         let short = format!("{SHORT}history = {{ events = 5 }}\n[hub]\nring_events = 2\n");
-        let node = Node::start(&short).await;
+        let mut node = Node::start(&short).await;
         let channel = "short:gap";
         let cursors = publish_many(&node, channel, 50).await;
+        // What is hot serves longer than the history keeps; a new process has only the history.
+        node.kill();
+        node.restart().await;
         let mut peer = Peer::connect(&node, transport, &token("ann")).await;
         let first = cursors[0].as_str();
         let gone = eventually_gone(&mut peer, channel, first).await;
@@ -97,9 +100,12 @@ on_both! {
 
     async fn the_client_library_reports_a_gap_in_its_place(transport: Transport) {
         let short = format!("{SHORT}history = {{ events = 5 }}\n[hub]\nring_events = 2\n");
-        let node = Node::start(&short).await;
+        let mut node = Node::start(&short).await;
         let channel = "short:gap";
         let cursors = publish_many(&node, channel, 50).await;
+        // What is hot serves longer than the history keeps; a new process has only the history.
+        node.kill();
+        node.restart().await;
         let mut peer = Peer::connect(&node, transport, &token("ann")).await;
         eventually_gone(&mut peer, channel, &cursors[0]).await;
         let client = connect(&node, transport, "ann").await;
@@ -146,7 +152,7 @@ on_both! {
     }
 
     async fn the_client_library_goes_on_by_itself_after_a_crash(transport: Transport) {
-        let mut node = Node::start("[limits]\nheartbeat_ms = 1000\n").await;
+        let mut node = Node::start_lasting("[limits]\nheartbeat_ms = 1000\n").await;
         let client = builder(&node, transport).token(token("ann")).connect().await;
         let client = client.expect("a connection");
         let mut room = client.subscribe("room:crash", From::Now).await.expect("a subscription");

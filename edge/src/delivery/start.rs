@@ -90,7 +90,9 @@ async fn newest(
     // Hot history is bounded to fewer events than this.
     const ALL: usize = 1 << 20;
     let start = Position::start_of(stream.epoch);
-    let hot = stores.backplane.read(key, stream, start, ALL).await.unwrap_or_default();
+    let mut hot = stores.backplane.read(key, stream, start, ALL).await.unwrap_or_default();
+    let oldest_time_ms = stores.oldest_time_ms(key, now_ms());
+    hot.events.retain(|event| event.time_ms >= oldest_time_ms);
     if let Some(first) = hot.events.len().checked_sub(count).map(|at| &hot.events[at]) {
         return Ok(Position::before(first.stream.epoch, first.offset));
     }
@@ -102,7 +104,7 @@ async fn newest(
     let bounds = ReadBounds {
         max_events: count,
         max_bytes: usize::MAX,
-        oldest_time_ms: stores.oldest_time_ms(key, now_ms()),
+        oldest_time_ms,
     };
     let stored = stores.history.read(key, stream, ReadFrom::Last(count), bounds).await;
     let Ok(HistoryRead::Events { events, .. }) = stored else {
