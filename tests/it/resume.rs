@@ -89,9 +89,12 @@ on_both! {
         assert_eq!(gap["reason"], "retention");
         assert_eq!(gap["from"], first);
         assert_eq!(gap["stream"], subscribed["stream"]);
-        assert_eq!(gap["offset"], gone);
-        let events = peer.events(channel, 5).await;
-        assert_eq!(events.iter().map(id_of).collect::<Vec<_>>(), ids(45..50));
+        // Retention may have gone on since.
+        assert!(gap["offset"].as_i64() >= gone.as_i64(), "{gap}");
+        let events = peer.events_until(channel, "49").await;
+        let got: Vec<_> = events.iter().map(id_of).collect();
+        assert_eq!(got, ids(50 - got.len()..50));
+        assert!(got.len() < 49, "{got:?}");
         assert!(events[0]["prev"].as_i64() <= gap["offset"].as_i64());
         assert!(events[0]["offset"].as_i64() > gap["offset"].as_i64());
         peer.publish(channel, "on").await;
@@ -114,7 +117,11 @@ on_both! {
         let update = in_time("the gap", room.next()).await;
         let Some(Update::Gap(gap)) = update else { panic!("{update:?}") };
         assert_eq!((gap.reason.as_str(), &gap.from), ("retention", &cursors[0]));
-        assert_eq!(next_ids(&mut room, 5).await, ids(45..50));
+        let mut got = next_ids(&mut room, 1).await;
+        while got.last().is_none_or(|id| id != "49") {
+            got.extend(next_ids(&mut room, 1).await);
+        }
+        assert_eq!(got, ids(50 - got.len()..50));
     }
 
     async fn events_older_than_their_age_are_a_gap(transport: Transport) {
@@ -128,7 +135,8 @@ on_both! {
         let gap = peer.find("a gap", |m| m["gap"]["channel"] == channel).await;
         assert_eq!(gap["gap"]["reason"], "retention");
         peer.publish(channel, "on").await;
-        assert_eq!(peer.event_ids(channel, 1).await, ["on"]);
+        let events = peer.events_until(channel, "on").await;
+        assert!(events.len() < 5, "{events:?}");
     }
 
     async fn a_client_goes_on_after_a_restart_and_after_a_crash(transport: Transport) {
