@@ -27,10 +27,8 @@ pub(crate) async fn run(demo: Option<Demo>, log: Arc<dyn Log>, started_ms: u64) 
 }
 
 fn record(departure: &Departure, epoch: Epoch) -> Result<Record> {
-    let key = ChannelKey {
-        tenant: Tenant::parse(TENANT)?,
-        channel: Channel::parse(&departure.channel)?,
-    };
+    let key =
+        ChannelKey { tenant: Tenant::parse(TENANT)?, channel: Channel::parse(&departure.channel)? };
     let body = Body {
         data: departure.data.to_string().into(),
         publisher: Some("demo".to_owned()),

@@ -131,6 +131,7 @@ class Row {
 
   constructor() {
     this.element = document.createElement('tr');
+    this.element.setAttribute('role', 'row');
     this.#arrival.className = 'arrival';
     const cells = [this.#time, this.#city, this.#code, this.#flight, this.#status];
     for (const flap of cells) this.#cell(flap.element);
@@ -164,6 +165,7 @@ class Row {
 
   #cell(content) {
     const cell = document.createElement('td');
+    cell.setAttribute('role', 'cell');
     cell.append(content);
     this.element.append(cell);
   }

@@ -18,6 +18,9 @@ const at = (id) => document.getElementById(id);
 const incidents = new Incidents(at('incidents'));
 const samples = new Samples();
 const perChannel = new Map();
+/** Since when each channel's events come as they happen. */
+const liveSince = new Map();
+const openedAt = Date.now();
 const stats = { cuts: [], gaps: [], transport: null, events: 0 };
 
 let link;
@@ -25,7 +28,6 @@ let panel;
 let view;
 let cut = null;
 let fault = null;
-let liveSince = Infinity;
 let lastTransport = null;
 
 start();
@@ -34,7 +36,7 @@ async function start() {
   const info = await firstInfo();
   at('waiting').hidden = true;
   at('page').hidden = false;
-  link = new Link(info, { event, gap, fault: faulted, state, ended, renewed });
+  link = new Link(info, { event, gap, fault: faulted, state, subscribed, ended, renewed });
   panel = new Panel();
   window.__meridian = {
     get client() {
@@ -84,9 +86,15 @@ function event(taken) {
   const now = Date.now();
   stats.events += 1;
   perChannel.set(taken.channel, (perChannel.get(taken.channel) ?? 0) + 1);
-  samples.add(now, taken.time >= liveSince ? Math.max(0, now - taken.time) : null);
+  // What was there before the page was is no traffic of its time.
+  const live = taken.time >= (liveSince.get(taken.channel) ?? Infinity);
+  if (taken.time >= openedAt) samples.add(now, live ? Math.max(0, now - taken.time) : null);
   cut?.take(taken, now);
   view.take(taken);
+}
+
+function subscribed(channel) {
+  liveSince.set(channel, Date.now());
 }
 
 function gap({ channel, reason }) {
@@ -111,6 +119,7 @@ function ended(channel, error, afresh) {
   else {
     link.unfollow(channel);
     perChannel.delete(channel);
+    liveSince.delete(channel);
     view.ended(error);
   }
 }
@@ -130,7 +139,6 @@ function state() {
   if (transport !== lastTransport) {
     lastTransport = transport;
     stats.transport = transport;
-    liveSince = transport ? now : Infinity;
     if (transport) incidents.add(`Connected by ${TRANSPORTS[transport].name}.`, 'good');
   }
   if (cut?.back && !cut.judging) void judge(cut);

@@ -3,6 +3,7 @@
 
 const KEEP = 40;
 const DAY_MIN = 1_440;
+const RESTART_MIN = 5;
 const STATUSES = ['scheduled', 'boarding', 'departed'];
 
 /** The flights of one airport. */
@@ -16,6 +17,8 @@ export class Flights {
     const minutes = minutesOf(data?.departs);
     if (minutes === null || !STATUSES.includes(data.status) || typeof data.flight !== 'string') return false;
     const at = nearest(minutes, this.#latest ?? minutes);
+    // Flights are announced in order: going back means that the replay began its day anew.
+    if (data.status === 'scheduled' && this.#latest !== null && at < this.#latest - RESTART_MIN) this.clear();
     this.#latest = Math.max(this.#latest ?? at, at);
     this.#byName.set(data.flight, {
       at,

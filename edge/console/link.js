@@ -23,7 +23,7 @@ export class Link {
   #stoppedAt = 0;
   #checking = false;
 
-  /** `on`: `event`, `gap`, `fault`, `state`, `ended`, `renewed`. */
+  /** `on`: `event`, `gap`, `fault`, `state`, `subscribed`, `ended`, `renewed`. */
   constructor(info, on) {
     this.#info = info;
     this.#on = on;
@@ -129,6 +129,9 @@ export class Link {
     client.subscribe(channel, {
       from: { last: this.#channels.get(channel) },
       onEvent: (event) => this.#on.event(event),
+      onState: (state) => {
+        if (state === 'subscribed') this.#on.subscribed(channel);
+      },
       onError: (error) => this.#ended(client, channel, error),
     });
   }

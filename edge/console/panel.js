@@ -1,6 +1,7 @@
 // Owns the panels about the connection: state, transport, meters, counters, cursors. Counts nothing
 // itself and never acts on the connection.
 
+import { Flap } from './flap.js';
 import { Spark } from './spark.js';
 import { stateText, TRANSPORTS } from './words.js';
 
@@ -8,7 +9,12 @@ export class Panel {
   #at = (id) => document.getElementById(id);
   #rate = new Spark(this.#at('rate-spark'), ['one']);
   #delay = new Spark(this.#at('delay-spark'), ['two', 'one']);
+  #name = new Flap(12, 'big');
   #rows = new Map();
+
+  constructor() {
+    this.#at('transport-name').append(this.#name.element);
+  }
 
   /** `view`: state, transport, info, fault, cutForMs, serverAnswers, mode, url. */
   connection(view) {
@@ -17,7 +23,7 @@ export class Panel {
     set(this.#at('state-detail'), detail);
     this.#at('state').dataset.tone = tone;
     const transport = TRANSPORTS[view.transport];
-    set(this.#at('transport-name'), transport?.name ?? 'No connection');
+    this.#name.show(transport?.name ?? 'No link', { spoken: transport?.name ?? 'No connection' });
     this.#at('transport').dataset.transport = view.transport ?? 'none';
     const port = new URL(view.url).port;
     const choice = view.mode === 'auto' ? 'Chosen by race' : 'Forced';

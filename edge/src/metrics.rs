@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
-use meridian_core::protocol::{Code, Published};
+use meridian_core::protocol::{Code, Fallback, Published};
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram,
 };
 
 use crate::hub::Counters;
+
+const TRANSPORTS: [&str; 4] = ["webtransport", "websocket", "sse", "longpoll"];
+const RECONNECT_CAUSES: [&str; 6] = ["network", "heartbeat", "drain", "server", "wake", "refresh"];
+const FALLBACK_REASONS: [&str; 5] = ["unsupported", "failed", "timeout", "remembered", "forced"];
 
 /// The edge's metric handles.
 pub(crate) struct Metrics {
@@ -74,15 +78,38 @@ impl Metrics {
         self.connections(transport).increment(1.0);
     }
 
-    pub(crate) fn session_ended(&self, transport: &'static str, code: Option<Code>) {
+    pub(crate) fn session_ended(&self, transport: &'static str, cause: &'static str) {
         self.connections(transport).decrement(1.0);
-        let cause = code.map_or("peer", Code::name);
         counter!("meridian_sessions_ended_total", "transport" => transport, "cause" => cause)
             .increment(1);
     }
 
-    /// A subscription's start, by how it began and what it came to.
-    pub(crate) fn subscribed(&self, start: &'static str, outcome: &'static str) {
+    /// What a client told of the connection before this one.
+    pub(crate) fn told(
+        &self,
+        transport: &'static str,
+        reconnect: Option<&str>,
+        fallback: Option<&Fallback>,
+    ) {
+        // Clients' words become labels only if they are ones that we know.
+        let known = |words: &[&'static str], word: &str| {
+            words.iter().find(|known| **known == word).copied().unwrap_or("other")
+        };
+        if let Some(cause) = reconnect {
+            let cause = known(&RECONNECT_CAUSES, cause);
+            counter!("meridian_reconnects_total", "cause" => cause).increment(1);
+        }
+        if let Some(fallback) = fallback {
+            let (from, reason) =
+                (known(&TRANSPORTS, &fallback.from), known(&FALLBACK_REASONS, &fallback.reason));
+            counter!("meridian_fallbacks_total", "from" => from, "to" => transport, "reason" => reason)
+                .increment(1);
+        }
+    }
+
+    /// A subscription's start, by how it began and what it came to (`ok` or a code).
+    pub(crate) fn subscribed(&self, start: &'static str, outcome: &str) {
+        let outcome = Code::from_name(outcome).map_or("ok", Code::name);
         counter!("meridian_subscribes_total", "from" => start, "outcome" => outcome).increment(1);
     }
 
@@ -110,11 +137,19 @@ fn describe() {
     describe_counter!("meridian_sessions_total", "Sessions begun, by transport");
     describe_counter!(
         "meridian_sessions_ended_total",
-        "Sessions ended, by transport and cause (a code, or peer)"
+        "Sessions ended, by transport and cause (a code, or peer: closed by it, or lost)"
     );
     describe_counter!(
         "meridian_subscribes_total",
         "Subscriptions begun, by start (now, cursor, last, acked) and outcome"
+    );
+    describe_counter!(
+        "meridian_reconnects_total",
+        "Connects of clients that had one before, by why that ended (as they say)"
+    );
+    describe_counter!(
+        "meridian_fallbacks_total",
+        "Connects over a transport that was not the first choice, by from, to and reason (as clients say)"
     );
     describe_gauge!("meridian_channels", "Channels followed, by worker");
     describe_gauge!("meridian_subscriptions", "Subscriptions now, by worker");

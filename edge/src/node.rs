@@ -10,6 +10,7 @@ use meridian_core::auth::{Authoriser, Verifier};
 use meridian_core::config::{Config, Origins, Proxies};
 use meridian_core::protocol::Limits;
 use meridian_core::seams::BackplaneError;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
@@ -23,7 +24,7 @@ use crate::names::Names;
 use crate::ops::{self, OpsOptions};
 use crate::publish::Publisher;
 use crate::session::Settings;
-use crate::transport::{Certificates, TlsError, bind_tcp, bind_udp};
+use crate::transport::{Certificates, QuicKeys, Steering, TlsError, bind_tcp, bind_udp};
 use crate::worker;
 
 /// Inputs that may wait for a worker; beyond it the worker compares heads.
@@ -33,6 +34,8 @@ const HAND_OVER: usize = 1024;
 /// Commands of one session that may be under way.
 const COMMANDS_IN_FLIGHT: usize = 1024;
 const EPHEMERAL_EVENTS: usize = 256;
+/// Pages of history that a worker's readers hold: a hundred of the largest.
+const PAGE_BYTES: usize = 64 << 20;
 /// Files of certificates are looked at this often.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
 
@@ -78,6 +81,8 @@ pub(crate) struct Node {
     pub(crate) draining: CancellationToken,
     pub(crate) workers: Vec<WorkerShare>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) quic_keys: QuicKeys,
+    pub(crate) steering: Arc<Steering>,
     pub(crate) tcp_tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) handshake_timeout: Duration,
     pub(crate) connections_most: usize,
@@ -95,7 +100,7 @@ impl Node {
         let spread_ms = self.drain_spread.as_millis() as u64;
         // Fibonacci hashing spreads neighbouring numbers evenly.
         let share = session.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let after = Duration::from_millis(spread_ms * share >> 32);
+        let after = Duration::from_millis((spread_ms * share) >> 32);
         (after.min(self.drain_deadline), self.drain_deadline)
     }
 
@@ -139,11 +144,15 @@ impl RunningNode {
         let link = options.stores.backplane.link().await?;
         let (distributor, interest) = Distributor::new(link, senders);
         let ops_options = options.ops.clone();
-        let node = Arc::new(share(options, client_address, hand_over)?);
+        let (steering, strays) = Steering::new(server_id(&options.config.node.name), workers);
+        let node = Arc::new(share(options, client_address, steering, hand_over)?);
 
         let mut threads = Vec::with_capacity(workers);
-        let sockets = tcp.into_iter().zip(udp).zip(receivers.into_iter().zip(handed_over));
-        for (index, ((tcp, udp), (inputs, handed_over))) in sockets.enumerate() {
+        let sockets = tcp.into_iter().zip(udp).zip(strays);
+        let queues = receivers.into_iter().zip(handed_over);
+        for (index, (((tcp, udp), strays), (inputs, handed_over))) in
+            sockets.zip(queues).enumerate()
+        {
             let parts = worker::Parts {
                 index,
                 node: node.clone(),
@@ -152,6 +161,7 @@ impl RunningNode {
                 handed_over,
                 tcp,
                 udp,
+                strays,
                 bounds,
             };
             threads.push(worker::run(parts, stop.clone()).map_err(StartError::Thread)?);
@@ -209,12 +219,14 @@ fn bounds(config: &Config) -> Bounds {
         ring: RingBounds { events: config.hub.ring_events, bytes: config.hub.ring_bytes },
         linger: Duration::from_millis(config.hub.linger_ms),
         ephemeral_events: EPHEMERAL_EVENTS,
+        page_bytes: PAGE_BYTES,
     }
 }
 
 fn share(
     options: NodeOptions,
     client_address: SocketAddr,
+    steering: Arc<Steering>,
     hand_over: Vec<mpsc::Sender<(std::net::TcpStream, SocketAddr)>>,
 ) -> Result<Node, StartError> {
     let config = options.config;
@@ -262,6 +274,8 @@ fn share(
         draining: CancellationToken::new(),
         workers,
         certificates: options.certificates,
+        quic_keys: QuicKeys::random(),
+        steering,
         tcp_tls,
         handshake_timeout,
         connections_most: config.limits.sessions,
@@ -274,6 +288,12 @@ fn share(
     })
 }
 
+/// What load balancers know the node by, in its connection ids.
+fn server_id(node: &str) -> [u8; 2] {
+    let digest = Sha256::digest(node.as_bytes());
+    [digest[0], digest[1]]
+}
+
 async fn watch_certificates(node: Arc<Node>) {
     let mut ticks = interval(CERTIFICATE_CHECK);
     loop {
@@ -282,7 +302,7 @@ async fn watch_certificates(node: Arc<Node>) {
             Ok(true) => tracing::info!("a new certificate is in use"),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(%error, "the new certificate cannot be used; the old one stays")
+                tracing::warn!(%error, "the new certificate cannot be used; the old one stays");
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::clock::now_ms;
 use crate::delivery::{Hands, HubInput, Interest, run_jobs};
 use crate::hub::{Bounds, Hub, Slice};
 use crate::node::Node;
-use crate::transport::{endpoint, serve_quic, serve_tcp, serve_tcp_stream};
+use crate::transport::{Stray, endpoint, serve_quic, serve_tcp, serve_tcp_stream};
 
 /// Scratch for one read or one write; shared by all of a worker's sessions.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -44,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) handed_over: mpsc::Receiver<(std::net::TcpStream, SocketAddr)>,
     pub(crate) tcp: std::net::TcpListener,
     pub(crate) udp: std::net::UdpSocket,
+    /// Datagrams that reached another worker's socket.
+    pub(crate) strays: mpsc::Receiver<Stray>,
     pub(crate) bounds: Bounds,
 }
 
@@ -145,7 +147,7 @@ async fn serve(parts: Parts, stop: CancellationToken) {
         Ok(listener) => drop(spawn_local(serve_tcp(context.clone(), listener))),
         Err(error) => tracing::error!(%error, "a worker has no TCP listener"),
     }
-    match endpoint(parts.udp, &context.node.certificates) {
+    match endpoint(&context.node, parts.index, parts.udp, parts.strays) {
         Ok(endpoint) => drop(spawn_local(serve_quic(context.clone(), endpoint))),
         Err(error) => tracing::error!(%error, "a worker has no QUIC endpoint"),
     }

@@ -8,8 +8,9 @@ use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
 
 use super::message::{
-    Ack, Command, CommandFrame, Connect, Connected, Content, EventView, GapPush, HistoryPage,
-    HistoryRequest, Message, PublishItem, Published, ReplyError, Subscribe, Subscribed,
+    Ack, Command, CommandFrame, Connect, Connected, Content, EventView, Fallback, GapPush,
+    HistoryPage, HistoryRequest, Message, PublishItem, Published, ReplyError, Subscribe,
+    Subscribed,
 };
 use super::wire::{
     CommandWire, ConnectWire, ConnectedWire, ErrorWire, EventWire, EventsWire, HistoryPageWire,
@@ -210,6 +211,11 @@ impl From<ConnectWire<'_>> for Connect {
             capabilities: wire.capabilities.into_iter().map(Into::into).collect(),
             subscriber: wire.subscriber.map(Into::into),
             client: wire.client.map(Into::into),
+            reconnect: wire.reconnect.map(Into::into),
+            fallback: wire.fallback.map(|fallback| Fallback {
+                from: fallback.from.into_owned(),
+                reason: fallback.reason.into_owned(),
+            }),
         }
     }
 }

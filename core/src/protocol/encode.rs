@@ -14,9 +14,9 @@ use super::message::{
 };
 use super::wire::{
     AckWire, ChannelWire, CommandWire, ConnectWire, ConnectedWire, DrainWire, Empty, ErrorWire,
-    EventWire, EventsWire, GapWire, GoneWire, HistoryPageWire, HistoryRequestWire, MessageWire,
-    PrevWire, PublishBatchWire, PublishWire, PublishedBatchWire, PublishedWire, RefreshWire,
-    RefreshedWire, SkippedWire, SubscribeWire, SubscribedWire, UnsubscribedWire,
+    EventWire, EventsWire, FallbackWire, GapWire, GoneWire, HistoryPageWire, HistoryRequestWire,
+    MessageWire, PrevWire, PublishBatchWire, PublishWire, PublishedBatchWire, PublishedWire,
+    RefreshWire, RefreshedWire, SkippedWire, SubscribeWire, SubscribedWire, UnsubscribedWire,
 };
 use crate::vocabulary::{Body, Channel, Encoding, Epoch, Event, EventKind, Offset, Prev, Stream};
 
@@ -332,6 +332,11 @@ fn command_wire<'a, R: RawRef<'a>>(frame: &'a CommandFrame) -> CommandWire<'a, R
                 capabilities: connect.capabilities.iter().map(|c| c.as_str().into()).collect(),
                 subscriber: connect.subscriber.as_deref().map(Cow::Borrowed),
                 client: connect.client.as_deref().map(Cow::Borrowed),
+                reconnect: connect.reconnect.as_deref().map(Cow::Borrowed),
+                fallback: connect.fallback.as_ref().map(|fallback| FallbackWire {
+                    from: fallback.from.as_str().into(),
+                    reason: fallback.reason.as_str().into(),
+                }),
             });
         }
         Command::Subscribe(subscribe) => {
@@ -366,7 +371,7 @@ fn command_wire<'a, R: RawRef<'a>>(frame: &'a CommandFrame) -> CommandWire<'a, R
             });
         }
         Command::Refresh { token } => {
-            wire.refresh = Some(RefreshWire { token: token.as_str().into() })
+            wire.refresh = Some(RefreshWire { token: token.as_str().into() });
         }
         Command::Ping => wire.ping = Some(Empty {}),
         Command::Pong => wire.pong = Some(Empty {}),

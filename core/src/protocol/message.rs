@@ -49,6 +49,17 @@ pub struct Connect {
     pub subscriber: Option<String>,
     /// Name and version of the client library, for logs.
     pub client: Option<String>,
+    /// Why the connection before this one ended, where there was one.
+    pub reconnect: Option<String>,
+    /// The transport that this client would rather have used, and why it did not.
+    pub fallback: Option<Fallback>,
+}
+
+/// A transport that was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fallback {
+    pub from: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

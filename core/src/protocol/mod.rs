@@ -19,7 +19,8 @@ pub use codec::{Codec, DecodeError, decode_commands, decode_messages, decode_pub
 pub use encode::{encode_command, encode_commands, encode_events, encode_message};
 pub use frame::{FrameError, FrameReader, put_frame};
 pub use message::{
-    Ack, Command, CommandFrame, Connect, Connected, Content, EventView, GapPush, HistoryPage,
-    HistoryRequest, Limits, Message, PublishItem, Published, ReplyError, Subscribe, Subscribed,
+    Ack, Command, CommandFrame, Connect, Connected, Content, EventView, Fallback, GapPush,
+    HistoryPage, HistoryRequest, Limits, Message, PublishItem, Published, ReplyError, Subscribe,
+    Subscribed,
 };
 pub use payload::{PayloadError, check_payload};

@@ -56,8 +56,6 @@ fn json_payloads_keep_their_bytes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         for codec in Codec::ALL {

@@ -46,6 +46,8 @@ fn commands() -> Vec<(&'static str, CommandFrame)> {
         capabilities: vec!["gap".into()],
         subscriber: Some("kiosk-7".into()),
         client: Some("meridian-js/0.1.0".into()),
+        reconnect: Some("network".into()),
+        fallback: Some(Fallback { from: "webtransport".into(), reason: "timeout".into() }),
     };
     let full = PublishItem {
         key: Some("UA123".into()),

@@ -77,6 +77,16 @@ pub(super) struct ConnectWire<'a> {
     pub(super) subscriber: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reconnect: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fallback: Option<FallbackWire<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct FallbackWire<'a> {
+    pub(super) from: Text<'a>,
+    pub(super) reason: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -183,6 +183,8 @@ impl Run {
         let start = gone.map_or(after, |gone| gone.through);
         model.check_gap(after, gone, self.samples.stream().epoch);
         assert!(start >= after && position >= start && position <= applied);
+        let crossed = gone.is_some_and(|gone| gone.reason == GoneReason::Epoch);
+        assert_eq!(position.epoch > after.epoch, crossed);
         let due: Vec<Arc<Event>> = model.between(start, position);
         same(&events, &due);
         assert!(events.iter().all(|event| !model.is_removed(event)));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backplane;
+mod faulty;
 mod folder;
 mod history;
 mod history_model;

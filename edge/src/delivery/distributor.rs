@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meridian_core::seams::{BackplaneError, Delivery, Ephemeral, Link, LinkControl};
 use meridian_core::vocabulary::{ChannelKey, Event, Stream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// What a worker's hub is fed with.
@@ -25,6 +25,9 @@ pub(crate) struct Interest {
     /// One bit a worker.
     workers: Mutex<HashMap<ChannelKey, u64>>,
     control: Arc<dyn LinkControl>,
+    /// One change at a time: what one worker leaves while another comes must reach the backplane in
+    /// the order in which it was noted here.
+    turn: Semaphore,
 }
 
 struct Mailbox {
@@ -50,6 +53,7 @@ impl Interest {
         worker: usize,
         channels: &[(ChannelKey, Stream)],
     ) -> Result<(), BackplaneError> {
+        let _turn = self.turn.acquire().await;
         {
             let mut workers = self.lock();
             for (key, _) in channels {
@@ -66,6 +70,7 @@ impl Interest {
         worker: usize,
         channels: &[(ChannelKey, Stream)],
     ) -> Result<(), BackplaneError> {
+        let _turn = self.turn.acquire().await;
         let unwanted: Vec<_> = {
             let mut workers = self.lock();
             let gone = |key: &ChannelKey, workers: &mut HashMap<ChannelKey, u64>| {
@@ -90,7 +95,11 @@ impl Interest {
 impl Distributor {
     /// Takes the link over; `mailboxes` are the workers', in their order.
     pub(crate) fn new(link: Link, mailboxes: Vec<mpsc::Sender<HubInput>>) -> (Self, Arc<Interest>) {
-        let interest = Arc::new(Interest { workers: Mutex::default(), control: link.control });
+        let interest = Arc::new(Interest {
+            workers: Mutex::default(),
+            control: link.control,
+            turn: Semaphore::new(1),
+        });
         let mailboxes = mailboxes
             .into_iter()
             .map(|sender| Mailbox { sender, missed: AtomicBool::new(false) })

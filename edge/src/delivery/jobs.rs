@@ -2,25 +2,28 @@
 //! One task a worker, bounded in what it does at once.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use meridian_core::vocabulary::{ChannelKey, Position, Stream};
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 
 use super::read::{PAGE_BYTES, PAGE_EVENTS, Read};
+use super::sweep::sweep_heads;
 use super::{Interest, ReadError, Stores, read_after};
 use crate::frame::EncodedEvents;
 use crate::hub::{Hub, Job, Page};
 
 /// Reads under way at once, a worker.
 const CONCURRENT_READS: usize = 32;
+/// Calls that open or close channels under way at once, a worker: reads never hold them up.
+const CONCURRENT_LINKS: usize = 8;
 /// Channels that are opened by one call to the backplane, at most.
 const OPEN_BATCH: usize = 256;
-/// Each followed channel's head is compared within this time.
-const SWEEP: Duration = Duration::from_secs(5);
 /// A page's events are cut into frames of about this size.
 const FRAME_BYTES: usize = 32 * 1024;
 /// Between two attempts at a store that does not answer or is not that far yet.
@@ -60,22 +63,67 @@ impl Hands {
 
 /// Runs until dropped.
 pub(crate) async fn run_jobs(hands: Hands) {
-    let mut reads = FuturesUnordered::new();
-    let mut waiting = std::collections::VecDeque::new();
+    let mut links = Lot::new(CONCURRENT_LINKS);
+    let mut reads = Lot::new(CONCURRENT_READS);
     let sweep = sweep_heads(hands.clone());
     tokio::pin!(sweep);
     loop {
-        while reads.len() < CONCURRENT_READS
-            && let Some(job) = waiting.pop_front()
-        {
-            reads.push(do_job(hands.clone(), job));
-        }
+        links.start(&hands);
+        reads.start(&hands);
         tokio::select! {
             () = hands.jobs.notified() => {}
-            Some(()) = reads.next(), if !reads.is_empty() => hands.ring(),
+            () = links.next() => hands.ring(),
+            () = reads.next() => hands.ring(),
             () = &mut sweep => {}
         }
-        waiting.extend(grouped(hands.hub.borrow_mut().take_jobs()));
+        for work in grouped(hands.hub.borrow_mut().take_jobs()) {
+            match work {
+                Work::Open(_) | Work::Close(_) => links.waiting.push_back(work),
+                Work::Repair { .. } | Work::Fetch { .. } => reads.waiting.push_back(work),
+            }
+        }
+    }
+}
+
+/// Work of one kind: started in order, so many at once.
+struct Lot {
+    most: usize,
+    waiting: VecDeque<Work>,
+    running: FuturesUnordered<LocalBoxFuture<'static, Option<(Work, Duration)>>>,
+    /// What failed, until it is tried again.
+    resting: FuturesUnordered<LocalBoxFuture<'static, Work>>,
+}
+
+impl Lot {
+    fn new(most: usize) -> Self {
+        let (running, resting) = (FuturesUnordered::new(), FuturesUnordered::new());
+        Self { most, waiting: VecDeque::new(), running, resting }
+    }
+
+    fn start(&mut self, hands: &Hands) {
+        while self.running.len() < self.most
+            && let Some(work) = self.waiting.pop_front()
+        {
+            self.running.push(Box::pin(do_job(hands.clone(), work)));
+        }
+    }
+
+    /// Waits until something is done, or is to be tried again.
+    async fn next(&mut self) {
+        tokio::select! {
+            Some(done) = self.running.next(), if !self.running.is_empty() => {
+                if let Some((work, pause)) = done {
+                    self.resting.push(Box::pin(async move {
+                        sleep(pause).await;
+                        work
+                    }));
+                }
+            }
+            Some(work) = self.resting.next(), if !self.resting.is_empty() => {
+                self.waiting.push_back(work);
+            }
+            else => std::future::pending().await,
+        }
     }
 }
 
@@ -83,8 +131,20 @@ pub(crate) async fn run_jobs(hands: Hands) {
 enum Work {
     Open(Vec<(u32, ChannelKey, Stream, bool)>),
     Close(Vec<(ChannelKey, Stream)>),
-    Repair { channel: u32, key: ChannelKey, stream: Stream, after: Position },
-    Fetch { channel: u32, key: ChannelKey, stream: Stream, after: Position },
+    Repair {
+        channel: u32,
+        key: ChannelKey,
+        stream: Stream,
+        after: Position,
+    },
+    /// `pause`: before the next attempt, if this one brings nothing.
+    Fetch {
+        channel: u32,
+        key: ChannelKey,
+        stream: Stream,
+        after: Position,
+        pause: Duration,
+    },
 }
 
 fn grouped(jobs: Vec<Job>) -> Vec<Work> {
@@ -92,14 +152,14 @@ fn grouped(jobs: Vec<Job>) -> Vec<Work> {
     for job in jobs {
         match job {
             Job::Open { channel, key, stream, stored } => {
-                opens.push((channel, key, stream, stored))
+                opens.push((channel, key, stream, stored));
             }
             Job::Close { key, stream } => closes.push((key, stream)),
             Job::Repair { channel, key, stream, after } => {
                 work.push(Work::Repair { channel, key, stream, after });
             }
             Job::Fetch { channel, key, stream, after } => {
-                work.push(Work::Fetch { channel, key, stream, after });
+                work.push(Work::Fetch { channel, key, stream, after, pause: RETRY });
             }
         }
     }
@@ -111,7 +171,8 @@ fn grouped(jobs: Vec<Job>) -> Vec<Work> {
     work
 }
 
-async fn do_job(hands: Hands, work: Work) {
+/// Work that failed and must be done again, with the pause before it.
+async fn do_job(hands: Hands, work: Work) -> Option<(Work, Duration)> {
     match work {
         Work::Open(channels) => open(&hands, channels).await,
         Work::Close(channels) => {
@@ -125,11 +186,18 @@ async fn do_job(hands: Hands, work: Work) {
         Work::Repair { channel, key, stream, after } => {
             repair(&hands, channel, &key, &stream, after).await;
         }
-        Work::Fetch { channel, key, stream, after } => {
-            let page = fetch(&hands, &key, &stream, after).await;
-            hands.hub.borrow_mut().paged(channel, after, page);
+        Work::Fetch { channel, key, stream, after, pause } => {
+            match fetch(&hands.stores, &key, &stream, after).await {
+                Some(page) => hands.hub.borrow_mut().paged(channel, after, page),
+                None if hands.hub.borrow_mut().still_wants(channel, after) => {
+                    let next = (pause * 2).min(RETRY_MOST);
+                    return Some((Work::Fetch { channel, key, stream, after, pause: next }, pause));
+                }
+                None => {}
+            }
         }
     }
+    None
 }
 
 async fn open(hands: &Hands, channels: Vec<(u32, ChannelKey, Stream, bool)>) {
@@ -166,12 +234,7 @@ async fn repair(hands: &Hands, id: u32, key: &ChannelKey, stream: &Stream, after
     match read_after(&hands.stores, key, stream, after, PAGE_EVENTS).await {
         Ok(read) => {
             let more = read.more;
-            let position = read.position;
-            let mut hub = hands.hub.borrow_mut();
-            hub.repaired(id, &page_of(read));
-            if more {
-                hub.suspect_after(id, position);
-            }
+            hands.hub.borrow_mut().repaired(id, &page_of(read), more);
         }
         Err(_) => {
             sleep(RETRY).await;
@@ -180,19 +243,20 @@ async fn repair(hands: &Hands, id: u32, key: &ChannelKey, stream: &Stream, after
     }
 }
 
-/// Reads a page; goes on until there is progress. The only place that retries such a read.
-async fn fetch(hands: &Hands, key: &ChannelKey, stream: &Stream, after: Position) -> Page {
-    let mut pause = RETRY;
-    loop {
-        match read_after(&hands.stores, key, stream, after, PAGE_EVENTS).await {
-            Ok(read) if read.position > after => return page_of(read),
-            Ok(_) | Err(ReadError::NotYet { .. }) => {}
-            Err(ReadError::Unavailable) => {
-                tracing::warn!(channel = ?key, "history does not answer; a reader waits");
-            }
+/// Reads a page; `None`: there is no progress yet.
+async fn fetch(
+    stores: &Stores,
+    key: &ChannelKey,
+    stream: &Stream,
+    after: Position,
+) -> Option<Page> {
+    match read_after(stores, key, stream, after, PAGE_EVENTS).await {
+        Ok(read) if read.position > after => Some(page_of(read)),
+        Ok(_) | Err(ReadError::NotYet { .. }) => None,
+        Err(ReadError::Unavailable) => {
+            tracing::warn!(channel = ?key, "history does not answer; a reader waits");
+            None
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
     }
 }
 
@@ -212,37 +276,4 @@ fn page_of(read: Read) -> Page {
     }
     debug_assert!(chunks.len() <= 2 * PAGE_BYTES / FRAME_BYTES + PAGE_EVENTS);
     Page { gone: read.gone, chunks, position: read.position }
-}
-
-/// Compares each followed channel's head with the region's, spread over the sweep's time.
-async fn sweep_heads(hands: Hands) {
-    const STEPS: u32 = 20;
-    let mut ticks = interval(SWEEP / STEPS);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut left: Vec<(ChannelKey, Stream)> = Vec::new();
-    let mut step = 0;
-    loop {
-        let all = tokio::select! {
-            _ = ticks.tick() => false,
-            () = hands.suspect.notified() => true,
-        };
-        if all || step == 0 {
-            left = hands.hub.borrow().stored_channels();
-            step = STEPS;
-        }
-        let share = if all { left.len() } else { left.len().div_ceil(step as usize) };
-        step -= 1;
-        if all {
-            step = 0;
-        }
-        for (key, stream) in left.split_off(left.len() - share) {
-            if let Ok(hot) = hands.stores.backplane.head(&key, &stream).await
-                && let Some(head) = hot.head
-            {
-                hands.hub.borrow_mut().suspect(&key, head);
-            }
-        }
-        hands.hub.borrow_mut().close_idle(Instant::now());
-        hands.ring();
-    }
 }

@@ -5,6 +5,7 @@ mod distributor;
 mod jobs;
 mod read;
 mod start;
+mod sweep;
 
 pub(crate) use distributor::{Distributor, HubInput, Interest};
 pub(crate) use jobs::{Hands, run_jobs};

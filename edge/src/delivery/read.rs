@@ -71,7 +71,8 @@ async fn read_hot(
     max_events: usize,
 ) -> Option<Read> {
     let hot = stores.backplane.read(key, stream, after, max_events).await.ok()?;
-    if !hot.oldest_prev?.is_within(after) {
+    // A position above the marker is ahead of the region, or the backplane lost something.
+    if !hot.oldest_prev?.is_within(after) || hot.marker? < after {
         return None;
     }
     // What is older than its policy's age is the history's to tell.

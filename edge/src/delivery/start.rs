@@ -21,6 +21,18 @@ pub(crate) enum From {
     },
 }
 
+impl From {
+    /// The name in metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            From::Now => "now",
+            From::Cursor(_) => "cursor",
+            From::Last(_) => "last",
+            From::Acked { .. } => "acked",
+        }
+    }
+}
+
 /// Where it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
@@ -107,7 +119,7 @@ async fn newest(
         oldest_time_ms,
     };
     let stored = stores.history.read(key, stream, ReadFrom::Last(count), bounds).await;
-    let Ok(HistoryRead::Events { events, .. }) = stored else {
+    let Ok(HistoryRead::Events { events, position: applied, .. }) = stored else {
         return Err(ReplyError::of(Code::Unavailable));
     };
     let older: Vec<_> = events
@@ -117,5 +129,6 @@ async fn newest(
     let wanted = count - hot.events.len();
     let first = older.len().saturating_sub(wanted);
     let position = older.get(first).map(|event| Position::before(event.stream.epoch, event.offset));
-    Ok(position.or(oldest_hot).unwrap_or_else(|| log_end(stores, stream)))
+    // Without any event: what the region has not applied yet is still to come.
+    Ok(position.or(oldest_hot).unwrap_or(applied))
 }

@@ -1,7 +1,8 @@
 //! One channel on a worker: its ring and its followers' positions. Pure.
 
+use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use meridian_core::policy::DeliveryClass;
@@ -11,7 +12,7 @@ use slab::Slab;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::outlet::{LaneId, Outlet};
+use super::outlet::{FollowerRef, LaneId, Outlet, Turn};
 use super::ring::Ring;
 use crate::frame::{EncodedEvents, EncodedMessage};
 
@@ -25,17 +26,22 @@ pub(crate) struct Page {
     pub(crate) position: Position,
 }
 
+/// A page and what it weighs; given up when too many are held.
+pub(crate) struct SharedPage {
+    page: RefCell<Option<Page>>,
+    bytes: usize,
+}
+
 /// How a follower gets its events.
-#[derive(Debug)]
 pub(crate) enum Mode {
     /// It has all up to the ring's tip: the fan-out writes to it.
     Live,
     /// It waits in its lane for room, or for its turn.
     Behind,
     /// A page that it needs is being read.
-    Fetching,
+    Fetching(Turn),
     /// It has a page and stands before chunk `next`; waits in its lane like `Behind`.
-    Paging { page: Rc<Page>, next: usize },
+    Paging { page: Rc<SharedPage>, next: usize, _turn: Turn },
     /// Its right is being decided anew: nothing is taken for it.
     Paused,
 }
@@ -46,6 +52,8 @@ pub(crate) struct Follower {
     pub(crate) serial: u64,
     pub(crate) position: Position,
     pub(crate) mode: Mode,
+    /// Its lane has it in its queue: once, however often it falls behind.
+    pub(crate) queued: bool,
     /// Ephemeral events that it was too slow for, not yet announced.
     pub(crate) skipped: u64,
 }
@@ -86,6 +94,8 @@ pub(crate) struct Channel {
     pub(crate) ephemeral: VecDeque<Rc<EncodedMessage>>,
     /// The chain broke: a read of what lacks is under way.
     pub(crate) repairing: bool,
+    /// The newest event that is known of, where the ring may lack it.
+    pub(crate) known: Option<Position>,
     /// Pages being read or in use, by the position they follow.
     pub(crate) pages: Vec<PageSlot>,
 }
@@ -100,7 +110,7 @@ pub(crate) enum PageState {
     /// Being read for these followers (slab key and serial).
     Wanted(Vec<(u32, u64)>),
     /// In use by somebody as long as it can be upgraded.
-    Read(std::rc::Weak<Page>),
+    Read(Weak<SharedPage>),
 }
 
 impl Channel {
@@ -120,5 +130,48 @@ impl Channel {
             PageState::Wanted(_) => true,
             PageState::Read(page) => page.strong_count() > 0,
         });
+    }
+}
+
+impl Follower {
+    /// Something is to be pulled for it.
+    pub(super) fn fall_behind(&mut self, reference: FollowerRef) {
+        self.mode = Mode::Behind;
+        self.queue(reference);
+    }
+
+    /// Has its lane take it up.
+    pub(super) fn queue(&mut self, reference: FollowerRef) {
+        if !self.queued {
+            self.queued = true;
+            self.outlet.behind(self.lane, reference);
+        }
+    }
+}
+
+impl SharedPage {
+    pub(super) fn new(page: Page) -> Self {
+        // The events, and a frame made of them.
+        let events = page.chunks.iter().flat_map(|chunk| chunk.events());
+        let bytes = events.map(|event| 2 * event.weight()).sum();
+        Self { page: RefCell::new(Some(page)), bytes }
+    }
+
+    /// `None`: it was given up.
+    pub(super) fn page(&self) -> Option<Ref<'_, Page>> {
+        Ref::filter_map(self.page.borrow(), Option::as_ref).ok()
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.page.borrow().is_some()
+    }
+
+    pub(super) fn give_up(&self) {
+        self.page.take();
+    }
+
+    /// What it weighs now.
+    pub(super) fn bytes(&self) -> usize {
+        if self.is_there() { self.bytes } else { 0 }
     }
 }

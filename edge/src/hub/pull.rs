@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use meridian_core::protocol::{GapPush, Message};
 use meridian_core::seams::GoneReason;
-use meridian_core::vocabulary::{Cursor, Position};
+use meridian_core::vocabulary::{ChannelKey, Cursor, Position, Stream};
 
 use super::channel::{Channel, Mode};
 use super::{FollowerRef, Hub};
@@ -16,16 +16,13 @@ pub(crate) enum Pulled {
     More,
     /// It is live, waits for a page, is paused, or is gone: nothing to take now.
     Done,
+    /// Its session has as many pages as it may: pull again when it has a turn.
+    Later,
 }
 
 impl Hub {
     /// Takes about `budget` bytes (at least one frame) of what the follower lacks into `out`.
-    pub(crate) fn pull(
-        &mut self,
-        reference: FollowerRef,
-        budget: usize,
-        out: &mut Vec<Bytes>,
-    ) -> Pulled {
+    fn pull_some(&mut self, reference: FollowerRef, budget: usize, out: &mut Vec<Bytes>) -> Pulled {
         if self.follower(reference).is_none() {
             return Pulled::Done;
         }
@@ -37,8 +34,22 @@ impl Hub {
         match follower.mode {
             Mode::Behind => self.pull_ring(reference, budget, out),
             Mode::Paging { .. } => self.pull_page(reference, budget, out),
-            Mode::Live | Mode::Fetching | Mode::Paused => Pulled::Done,
+            Mode::Live | Mode::Fetching(_) | Mode::Paused => Pulled::Done,
         }
+    }
+
+    /// A lane that took the follower from its queue pulls for it; unless `Done`, it must queue it again.
+    pub(crate) fn pull(
+        &mut self,
+        reference: FollowerRef,
+        budget: usize,
+        out: &mut Vec<Bytes>,
+    ) -> Pulled {
+        let pulled = self.pull_some(reference, budget, out);
+        if let Some(follower) = self.follower(reference) {
+            follower.queued = pulled != Pulled::Done;
+        }
+        pulled
     }
 
     fn pull_ring(&mut self, reference: FollowerRef, budget: usize, out: &mut Vec<Bytes>) -> Pulled {
@@ -68,8 +79,12 @@ impl Hub {
     fn pull_page(&mut self, reference: FollowerRef, budget: usize, out: &mut Vec<Bytes>) -> Pulled {
         let channel = &mut self.channels[reference.channel as usize];
         let follower = &mut channel.followers[reference.follower as usize];
-        let Mode::Paging { page, next } = &mut follower.mode else { return Pulled::Done };
-        let page = page.clone();
+        let Mode::Paging { page, next, .. } = &mut follower.mode else { return Pulled::Done };
+        let shared = page.clone();
+        let Some(page) = shared.page() else {
+            follower.mode = Mode::Behind;
+            return Pulled::More;
+        };
         let format = follower.outlet.format();
         if *next == 0
             && let Some(gone) = page.gone
@@ -109,23 +124,27 @@ impl Hub {
         let count = std::mem::take(&mut follower.skipped);
         follower.mode = Mode::Live;
         if count > 0 {
-            let channel = channel.key.channel.as_str().to_owned();
-            out.push(follower.outlet.format().message(&Message::Skipped { channel, count }));
+            out.push(follower.outlet.format().message(&skipped_message(&channel.key, count)));
             self.counters.skipped += count;
         }
         Pulled::Done
     }
 }
 
+/// Tells how many ephemeral events a reader was too slow for.
+pub(super) fn skipped_message(key: &ChannelKey, count: u64) -> Message {
+    Message::Skipped { channel: key.channel.as_str().to_owned(), count }
+}
+
 fn gap_message(
-    stream: &meridian_core::vocabulary::Stream,
-    key: &meridian_core::vocabulary::ChannelKey,
+    stream: &Stream,
+    key: &ChannelKey,
     reason: GoneReason,
     from: Position,
     to: Position,
 ) -> Message {
     let cursor = Cursor { log: stream.log.clone(), partition: stream.partition, position: from };
-    let landing = meridian_core::vocabulary::Stream { epoch: to.epoch, ..stream.clone() };
+    let landing = Stream { epoch: to.epoch, ..stream.clone() };
     Message::Gap(GapPush {
         channel: key.channel.as_str().to_owned(),
         reason: reason_name(reason).to_owned(),

@@ -49,6 +49,12 @@ impl Ring {
         self.tip
     }
 
+    /// What the events weigh.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The newest event.
     pub(crate) fn newest(&self) -> Option<&Rc<EncodedEvents>> {
         self.events.back().map(|entry| &entry.encoded)
@@ -58,18 +64,28 @@ impl Ring {
     pub(crate) fn push(&mut self, event: Arc<Event>) -> Verdict {
         let verdict = judge(self.tip, event.prev, event.position());
         if verdict == Verdict::Accept {
-            let (position, weight) = (event.position(), event.weight());
-            let encoded = Rc::new(EncodedEvents::new(vec![event]));
-            self.events.push_back(Entry { position, weight, encoded });
-            self.bytes += weight;
-            self.tip = position;
-            self.evict();
+            self.append(event);
         }
         verdict
     }
 
-    /// Moves the tip to a position up to which a store vouches that nothing more was there.
-    pub(crate) fn vouch(&mut self, position: Position) {
+    /// Takes what a store read after some position at or below the tip: what is gone through `gone`,
+    /// then `events`, and nothing more up to `position`. The store vouches for the order, also where
+    /// an event's `prev` is unknown. Never goes back.
+    pub(crate) fn extend<'a>(
+        &mut self,
+        gone: Option<Position>,
+        events: impl Iterator<Item = &'a Arc<Event>>,
+        position: Position,
+    ) {
+        if let Some(through) = gone.filter(|through| *through > self.tip) {
+            self.reset(through);
+        }
+        for event in events {
+            if event.position() > self.tip {
+                self.append(event.clone());
+            }
+        }
         self.tip = self.tip.max(position);
     }
 
@@ -86,6 +102,15 @@ impl Ring {
             _ => self.events.partition_point(|entry| entry.position <= position),
         };
         self.events.range(start..).map(|entry| &entry.encoded)
+    }
+
+    fn append(&mut self, event: Arc<Event>) {
+        let (position, weight) = (event.position(), event.weight());
+        let encoded = Rc::new(EncodedEvents::new(vec![event]));
+        self.events.push_back(Entry { position, weight, encoded });
+        self.bytes += weight;
+        self.tip = position;
+        self.evict();
     }
 
     fn evict(&mut self) {

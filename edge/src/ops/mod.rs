@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,6 +22,10 @@ use crate::node::Node;
 
 /// Connections to the admin listener at once.
 const CONNECTIONS_MOST: usize = 256;
+
+/// The console's pages load nothing from elsewhere, and connect to wherever clients do.
+const POLICY: &str =
+    "default-src 'self'; connect-src *; img-src 'self' data:; frame-ancestors 'none'";
 
 /// How one part of the node is doing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -148,6 +152,7 @@ fn text(status: StatusCode, media_type: &str, body: impl Into<Bytes>) -> Respons
         .header(CONTENT_TYPE, media_type)
         .header(CACHE_CONTROL, "no-store")
         .header("x-content-type-options", "nosniff")
+        .header(CONTENT_SECURITY_POLICY, POLICY)
         .body(Full::new(body.into()))
         .expect("invariant: the headers are plain ASCII")
 }

@@ -1,7 +1,7 @@
 //! Runs a session on its connection: one task that reads, writes and does what the machine says.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -11,23 +11,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use meridian_core::auth::TokenError;
-use meridian_core::protocol::{Code, CommandFrame, Message, Subscribed, decode_commands};
+use meridian_core::auth::{Identity, TokenError};
+use meridian_core::protocol::{
+    Code, CommandFrame, HistoryRequest, Message, Subscribed, decode_commands,
+};
 use meridian_core::vocabulary::{Channel, Stream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{Act, Machine, OpId};
+use super::machine::{Act, Generation, Machine, OpId};
 use super::outbox::{Flushed, Outbox, Wrote};
 use super::work::{self, Done, Following};
 use crate::clock::now_ms;
 use crate::frame::Format;
-use crate::hub::{FollowerRef, LaneId, Offer, Outlet};
+use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
 use crate::worker::Context;
 
 /// A client that does not take even the close within this time is dropped.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// History reads of one session under way at once.
+const HISTORIES_AT_ONCE: usize = 4;
 
 /// What a connection received.
 #[derive(Debug)]
@@ -60,6 +65,7 @@ pub(crate) trait Connection {
 pub(crate) struct Session {
     format: Format,
     outbox: RefCell<Outbox>,
+    turns: Turns,
     last_sent: Cell<Instant>,
     wake: Notify,
 }
@@ -67,6 +73,10 @@ pub(crate) struct Session {
 impl Outlet for Session {
     fn format(&self) -> Format {
         self.format
+    }
+
+    fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     fn offer(&self, lane: LaneId, frame: &Bytes) -> Offer {
@@ -99,6 +109,9 @@ pub(crate) struct SessionParts {
     pub(crate) token: Option<String>,
 }
 
+/// Whose session it is now; publishes under way look again.
+type CurrentIdentity = Rc<RefCell<Option<(Generation, Rc<Identity>)>>>;
+
 struct Driver<C> {
     context: Rc<Context>,
     connection: C,
@@ -107,7 +120,10 @@ struct Driver<C> {
     work: FuturesUnordered<LocalBoxFuture<'static, Done>>,
     followers: HashMap<Channel, (FollowerRef, Stream, LaneId)>,
     prepared: HashMap<OpId, Following>,
-    identity: Rc<RefCell<Option<(u32, Rc<meridian_core::auth::Identity>)>>>,
+    /// History reads that wait for their turn, and how many are under way.
+    histories: VecDeque<(Option<u64>, HistoryRequest)>,
+    reading: usize,
+    identity: CurrentIdentity,
     lanes: usize,
     no_more_lanes: bool,
     name: Option<crate::names::Ownership>,
@@ -136,9 +152,11 @@ pub(crate) async fn run_session<C: Connection>(
     parts: SessionParts,
 ) {
     let now = Instant::now();
+    let outbox = Outbox::new(parts.own_lane);
     let session = Rc::new(Session {
         format: parts.format,
-        outbox: RefCell::new(Outbox::new(parts.own_lane)),
+        turns: outbox.turns().clone(),
+        outbox: RefCell::new(outbox),
         last_sent: Cell::new(now),
         wake: Notify::new(),
     });
@@ -152,6 +170,8 @@ pub(crate) async fn run_session<C: Connection>(
         work: FuturesUnordered::new(),
         followers: HashMap::new(),
         prepared: HashMap::new(),
+        histories: VecDeque::new(),
+        reading: 0,
         identity: Rc::default(),
         lanes: parts.lanes,
         no_more_lanes: false,
@@ -198,14 +218,15 @@ impl<C: Connection> Driver<C> {
     }
 
     async fn next(&mut self) -> Woken {
+        self.start_histories();
         let session = self.session.clone();
         let tick = self.machine.next_tick(session.last_sent.get().into_std());
         let queued = session.outbox.borrow().queued_bytes();
         let reads = self.machine.wants_more() && queued < self.context.node.settings.queued_bytes;
         let flushes = session.outbox.borrow().needs_flush();
         let drains = !self.drain_told;
+        // Whoever is ready gets a turn: a client that reads fast must be heard while it catches up.
         tokio::select! {
-            biased;
             () = self.taken_over.cancelled() => Woken::TakenOver,
             () = self.context.node.draining.cancelled(), if drains => Woken::Drain,
             Some(done) = self.work.next(), if !self.work.is_empty() => Woken::Done(done),
@@ -259,7 +280,9 @@ impl<C: Connection> Driver<C> {
 
     fn done(&mut self, done: Done) {
         let acts = match done {
-            Done::Followed { op, generation, channel, result } => {
+            Done::Followed { op, generation, channel, start, result } => {
+                let outcome = result.as_ref().err().map_or("ok", |error| error.code.as_str());
+                self.context.node.metrics.subscribed(start, outcome);
                 let result = result.map(|following| {
                     self.prepared.insert(op, following);
                 });
@@ -269,6 +292,10 @@ impl<C: Connection> Driver<C> {
                 self.machine.authorised(generation, &channel, decision, Instant::now().into_std())
             }
             Done::Replied(message) => self.machine.finished(message),
+            Done::Read(message) => {
+                self.reading -= 1;
+                self.machine.finished(message)
+            }
         };
         self.act(acts);
     }
@@ -287,6 +314,10 @@ impl<C: Connection> Driver<C> {
                 self.send(lane, &message);
             }
             Act::Verify { token } => self.verify(token),
+            Act::Told { reconnect, fallback } => {
+                let metrics = &self.context.node.metrics;
+                metrics.told(self.transport, reconnect.as_deref(), fallback.as_ref());
+            }
             Act::TakeName(subscriber) => {
                 if let Some((_, identity)) = self.machine.identity() {
                     let names = self.context.node.names.clone();
@@ -324,14 +355,26 @@ impl<C: Connection> Driver<C> {
                 self.start(work::publish(context, whose, id, items, batch));
             }
             Act::History { op: _, id, request } => {
-                if let Some((_, identity)) = self.machine.identity() {
-                    self.start(work::history(self.context.clone(), identity, id, request));
-                }
+                self.histories.push_back((id, request));
             }
             Act::Ack { op: _, id, ack, key } => self.acknowledge(id, ack, key),
             Act::Close(code) => self.closing = Some(code),
         }
         *self.identity.borrow_mut() = self.machine.identity();
+    }
+
+    /// Starts history reads that wait, few at once: their replies are large, and a client that asks and
+    /// does not read must not fill our memory.
+    fn start_histories(&mut self) {
+        let limit = self.context.node.settings.queued_bytes;
+        while self.reading < HISTORIES_AT_ONCE
+            && self.session.outbox.borrow().queued_bytes() < limit
+            && let Some((_, identity)) = self.machine.identity()
+            && let Some((id, request)) = self.histories.pop_front()
+        {
+            self.reading += 1;
+            self.start(work::history(self.context.clone(), identity, id, request));
+        }
     }
 
     fn start(&mut self, work: impl Future<Output = Done> + 'static) {
@@ -418,7 +461,7 @@ impl<C: Connection> Driver<C> {
                 }
             }
         }
-        if wanted < outbox.lanes() { wanted as LaneId } else { (outbox.lanes() - 1) as LaneId }
+        outbox.usable(wanted.min(outbox.lanes() - 1) as LaneId)
     }
 
     fn acknowledge(
@@ -470,7 +513,12 @@ impl<C: Connection> Driver<C> {
         for (_, (follower, ..)) in self.followers.drain() {
             self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
         }
-        self.context.node.metrics.session_ended(self.transport, code);
+        let cause = match code {
+            Some(code) => code.name(),
+            None if self.peer_closed => "peer",
+            None => "lost",
+        };
+        self.context.node.metrics.session_ended(self.transport, cause);
         if code.is_some() || self.peer_closed {
             let session = self.session.clone();
             // What was said before the close should arrive; a reader that is stuck must not hold us.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 
-use crate::hub::{FollowerRef, Hub, LaneId, Offer, Pulled};
+use crate::hub::{FollowerRef, Hub, LaneId, Offer, Pulled, Turns};
 
 /// One system call's worth.
 const GATHER_BYTES: usize = 64 * 1024;
@@ -27,7 +27,7 @@ pub(crate) enum LaneBroken {
 
 /// A place to write bytes to.
 pub(crate) trait LaneWriter {
-    /// Writes what it can. Without a context, what would block just says so.
+    /// Writes what it can, at least a byte. Without a context, what would block just says so.
     fn poll_write(
         &mut self,
         context: Option<&mut Context<'_>>,
@@ -65,6 +65,8 @@ struct Lane {
     /// Messages that go before any event.
     queue: VecDeque<Bytes>,
     behind: VecDeque<FollowerRef>,
+    /// Those who need a page while the session has as many as it may.
+    later: VecDeque<FollowerRef>,
     stopped: bool,
     /// The writer may hold bytes of its own.
     unflushed: bool,
@@ -76,13 +78,18 @@ pub(crate) struct Outbox {
     queued_bytes: usize,
     /// Lanes that the peer stopped since the last look.
     newly_stopped: Vec<LaneId>,
+    turns: Turns,
 }
 
 impl Outbox {
     /// Lane 0 is the session's own stream.
     pub(crate) fn new(own: Box<dyn LaneWriter>) -> Self {
-        let mut outbox =
-            Self { lanes: Vec::with_capacity(1), queued_bytes: 0, newly_stopped: Vec::new() };
+        let mut outbox = Self {
+            lanes: Vec::with_capacity(1),
+            queued_bytes: 0,
+            newly_stopped: Vec::new(),
+            turns: Turns::default(),
+        };
         outbox.add_lane(own);
         outbox
     }
@@ -94,6 +101,7 @@ impl Outbox {
             rest: Bytes::new(),
             queue: VecDeque::new(),
             behind: VecDeque::new(),
+            later: VecDeque::new(),
             stopped: false,
             unflushed: false,
         });
@@ -104,9 +112,20 @@ impl Outbox {
         self.lanes.len()
     }
 
+    /// The session's turns at reading pages.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// The lane, or the session's own stream where the peer stopped it.
+    pub(crate) fn usable(&self, lane: LaneId) -> LaneId {
+        if self.lanes[usize::from(lane)].stopped { 0 } else { lane }
+    }
+
     /// Queues a message, before any event of the lane.
     pub(crate) fn send(&mut self, lane: LaneId, frame: Bytes) {
         self.queued_bytes += frame.len();
+        let lane = self.usable(lane);
         self.lanes[usize::from(lane)].queue.push_back(frame);
     }
 
@@ -147,9 +166,22 @@ impl Outbox {
         }
     }
 
+    /// Followers that wait in the lanes, and bytes that wait to be written.
+    #[cfg(test)]
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let waiting = self.lanes.iter().map(|lane| lane.behind.len() + lane.later.len()).sum();
+        let rests: usize = self.lanes.iter().map(|lane| lane.rest.len()).sum();
+        (waiting, rests + self.queued_bytes)
+    }
+
     /// Whether the session's task has to write.
     pub(crate) fn needs_flush(&self) -> bool {
-        self.lanes.iter().any(|lane| !lane.stopped && !lane.is_idle())
+        self.lanes.iter().any(|lane| !lane.stopped && !lane.is_idle()) || self.has_turn()
+    }
+
+    /// Whether somebody who waited for a page may ask for it now.
+    fn has_turn(&self) -> bool {
+        self.turns.is_free() && self.lanes.iter().any(|lane| !lane.later.is_empty())
     }
 
     /// Writes queues first, then what those behind lack, in turns by bytes.
@@ -162,10 +194,11 @@ impl Outbox {
         let (mut result, mut wrote) = (Flushed::Idle, Wrote::Nothing);
         for index in 0..self.lanes.len() {
             let lane = &mut self.lanes[index];
-            if lane.stopped || lane.is_idle() {
+            let has_turn = self.turns.is_free() && !lane.later.is_empty();
+            if lane.stopped || (lane.is_idle() && !has_turn) {
                 continue;
             }
-            let (flushed, bytes, unqueued) = lane.flush(context, hub, scratch);
+            let (flushed, bytes, unqueued) = lane.flush(context, hub, scratch, &self.turns);
             self.queued_bytes -= unqueued;
             if bytes > 0 {
                 wrote = Wrote::Some;
@@ -183,6 +216,9 @@ impl Outbox {
                 Ok(_) => {}
             }
         }
+        if self.has_turn() {
+            result = Flushed::More;
+        }
         (result, wrote)
     }
 }
@@ -197,6 +233,7 @@ impl Lane {
         self.rest = Bytes::new();
         self.queue.clear();
         self.behind.clear();
+        self.later.clear();
     }
 
     /// How it ended, bytes written, bytes taken from the queue.
@@ -205,15 +242,19 @@ impl Lane {
         context: &mut Context<'_>,
         hub: &RefCell<Hub>,
         scratch: &mut Vec<u8>,
+        turns: &Turns,
     ) -> (Result<Flushed, LaneBroken>, usize, usize) {
         let (mut written, mut unqueued) = (0, 0);
         loop {
             if self.rest.is_empty() {
-                unqueued += self.gather(hub, scratch);
+                unqueued += self.gather(hub, scratch, turns);
                 if scratch.is_empty() {
                     return (self.settle(context), written, unqueued);
                 }
                 match self.writer.poll_write(Some(context), scratch) {
+                    Poll::Ready(Ok(0)) => {
+                        return (Err(LaneBroken::Connection), written, unqueued);
+                    }
                     Poll::Ready(Ok(count)) => {
                         written += count;
                         self.rest = Bytes::copy_from_slice(&scratch[count..]);
@@ -226,6 +267,9 @@ impl Lane {
                 }
             } else {
                 match self.writer.poll_write(Some(context), &self.rest) {
+                    Poll::Ready(Ok(0)) => {
+                        return (Err(LaneBroken::Connection), written, unqueued);
+                    }
                     Poll::Ready(Ok(count)) => {
                         written += count;
                         self.rest.advance(count);
@@ -262,8 +306,13 @@ impl Lane {
         }
     }
 
+    fn next_behind(&mut self, turns: &Turns) -> Option<FollowerRef> {
+        let next = self.behind.pop_front();
+        next.or_else(|| if turns.is_free() { self.later.pop_front() } else { None })
+    }
+
     /// Fills `scratch` with one write's worth; answers how many bytes came from the queue.
-    fn gather(&mut self, hub: &RefCell<Hub>, scratch: &mut Vec<u8>) -> usize {
+    fn gather(&mut self, hub: &RefCell<Hub>, scratch: &mut Vec<u8>, turns: &Turns) -> usize {
         scratch.clear();
         let mut unqueued = 0;
         while scratch.len() < GATHER_BYTES
@@ -275,14 +324,16 @@ impl Lane {
         let mut frames = Vec::new();
         let mut hub = hub.borrow_mut();
         while scratch.len() < GATHER_BYTES
-            && let Some(follower) = self.behind.pop_front()
+            && let Some(follower) = self.next_behind(turns)
         {
             let pulled = hub.pull(follower, TURN_BYTES, &mut frames);
             for frame in frames.drain(..) {
                 scratch.extend_from_slice(&frame);
             }
-            if pulled == Pulled::More {
-                self.behind.push_back(follower);
+            match pulled {
+                Pulled::More => self.behind.push_back(follower),
+                Pulled::Later => self.later.push_back(follower),
+                Pulled::Done => {}
             }
         }
         unqueued

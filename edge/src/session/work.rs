@@ -14,7 +14,7 @@ use meridian_core::vocabulary::{Channel, ChannelKey, Cursor, Event, Position, St
 use tokio::time::{Instant, sleep};
 
 use super::machine::{Generation, OpId};
-use crate::delivery::{From, ReadError, read_after, resolve};
+use crate::delivery::{From, ReadError, Stores, read_after, resolve};
 use crate::hub::Pinned;
 use crate::worker::Context;
 
@@ -27,6 +27,8 @@ const HISTORY_MOST: usize = 1000;
 pub(crate) enum Done {
     Followed {
         op: OpId,
+        /// How the subscription starts, for the metrics.
+        start: &'static str,
         generation: Generation,
         channel: Channel,
         result: Result<Following, ReplyError>,
@@ -37,6 +39,8 @@ pub(crate) enum Done {
         decision: Decision,
     },
     Replied(Message),
+    /// A history read's reply.
+    Read(Message),
 }
 
 /// A channel that is followed, ready to be attached to.
@@ -87,8 +91,9 @@ pub(crate) async fn follow(
     channel: Channel,
     from: From,
 ) -> Done {
+    let start = from.name();
     let result = prepare(&context, &identity, &channel, from).await;
-    Done::Followed { op, generation, channel, result }
+    Done::Followed { op, start, generation, channel, result }
 }
 
 async fn prepare(
@@ -113,20 +118,19 @@ async fn prepare(
         return Ok(Following { pin, stream, class, position, behind: None });
     }
     let position = resolve(stores, &key, &stream, from).await?.position;
-    let behind = behind(context, &stream, position).await;
+    let behind = behind(stores, &stream, position).await;
     Ok(Following { pin, stream, class, position, behind })
 }
 
 /// How far the region is, if that is below the position.
-async fn behind(context: &Context, stream: &Stream, position: Position) -> Option<String> {
-    let applied = context.node.stores.backplane.marker(stream).await.ok()??;
+async fn behind(stores: &Stores, stream: &Stream, position: Position) -> Option<String> {
+    let applied = stores.backplane.marker(stream).await.ok()??;
     // The marker stands at the last event kept; only a position that is ahead of the log as this
     // region has worked it off is worth a word, so ask who knows that.
     if position <= applied {
         return None;
     }
-    let checkpoints =
-        context.node.stores.history.checkpoints(std::slice::from_ref(stream)).await.ok()?;
+    let checkpoints = stores.history.checkpoints(std::slice::from_ref(stream)).await.ok()?;
     let applied = checkpoints.get(&stream.partition)?.position.max(applied);
     (position > applied).then(|| cursor_text(stream, applied))
 }
@@ -216,7 +220,7 @@ pub(crate) async fn history(
     id: Option<u64>,
     request: HistoryRequest,
 ) -> Done {
-    Done::Replied(match history_page(&context, &identity, request).await {
+    Done::Read(match history_page(&context, &identity, request).await {
         Ok(page) => Message::History(id, page),
         Err(error) => Message::Error(id, error),
     })
@@ -250,11 +254,11 @@ async fn history_page(
         }
         _ => return Err(ReplyError::of(Code::BadRequest)),
     };
-    read_page(context, &key, &stream, after, limit).await
+    read_page(stores, &key, &stream, after, limit).await
 }
 
 async fn read_page(
-    context: &Context,
+    stores: &Stores,
     key: &ChannelKey,
     stream: &Stream,
     after: Position,
@@ -262,7 +266,7 @@ async fn read_page(
 ) -> Result<HistoryPage, ReplyError> {
     let deadline = Instant::now() + NOT_YET_WAIT;
     loop {
-        match read_after(&context.node.stores, key, stream, after, limit).await {
+        match read_after(stores, key, stream, after, limit).await {
             Ok(read) => {
                 let landing = Stream { epoch: read.position.epoch, ..stream.clone() };
                 return Ok(HistoryPage {

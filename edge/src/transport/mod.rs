@@ -5,6 +5,7 @@ mod address;
 mod listener;
 mod quic;
 mod socket;
+mod steering;
 pub(crate) mod tls;
 mod websocket;
 mod websocket_frames;
@@ -12,5 +13,6 @@ mod webtransport;
 
 pub(crate) use address::ClientAddress;
 pub(crate) use listener::{bind_tcp, serve_tcp, serve_tcp_stream};
-pub(crate) use quic::{bind_udp, endpoint, serve_quic};
+pub(crate) use quic::{QuicKeys, bind_udp, endpoint, serve_quic};
+pub(crate) use steering::{Steering, Stray};
 pub use tls::{Certificates, TlsError};

@@ -12,16 +12,24 @@ use h3::quic::BidiStream;
 use h3::server::RequestStream;
 use http::{Request, Response};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, VarInt};
+use quinn::crypto::{HandshakeTokenKey, HmacKey};
+use quinn::{
+    Endpoint, EndpointConfig, IdleTimeout, Incoming, Runtime as _, ServerConfig, TokioRuntime,
+    VarInt,
+};
+use ring::{hkdf, hmac};
 use socket2::{Protocol, Type};
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::address::ClientAddress;
 use super::listener::raw;
-use super::tls::{Certificates, TlsError};
+use super::steering::{SteeredSocket, Stray};
+use super::tls::TlsError;
 use super::webtransport;
 use crate::http_api;
+use crate::node::Node;
 use crate::worker::Context;
 
 /// A connection without any packet is gone after this; sessions have their own heartbeat below it.
@@ -58,14 +66,32 @@ pub(crate) fn bind_udp(address: SocketAddr, count: usize) -> io::Result<Vec<UdpS
         .collect()
 }
 
-/// An endpoint on the current runtime.
+/// Keys that all workers of a node share, so that any of them can check another's retry tokens and
+/// reset its connections.
+pub(crate) struct QuicKeys {
+    reset: Arc<dyn HmacKey>,
+    token: Arc<dyn HandshakeTokenKey>,
+}
+
+impl QuicKeys {
+    /// Fresh ones: they need not outlive the node.
+    pub(crate) fn random() -> Self {
+        let reset = hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 64]>());
+        let token = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&rand::random::<[u8; 64]>());
+        Self { reset: Arc::new(reset), token: Arc::new(token) }
+    }
+}
+
+/// A worker's endpoint on the current runtime.
 pub(crate) fn endpoint(
+    node: &Node,
+    worker: usize,
     socket: UdpSocket,
-    certificates: &Arc<Certificates>,
+    strays: mpsc::Receiver<Stray>,
 ) -> Result<Endpoint, QuicError> {
-    let tls = QuicServerConfig::try_from(certificates.quic_config()?)
+    let tls = QuicServerConfig::try_from(node.certificates.quic_config()?)
         .expect("invariant: the ring provider has TLS13_AES_128_GCM_SHA256");
-    let mut config = ServerConfig::with_crypto(Arc::new(tls));
+    let mut config = ServerConfig::new(Arc::new(tls), node.quic_keys.token.clone());
     let mut transport = quinn::TransportConfig::default();
     transport
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
@@ -77,9 +103,13 @@ pub(crate) fn endpoint(
         .datagram_send_buffer_size(64 * 1024)
         .datagram_receive_buffer_size(Some(64 * 1024));
     config.transport_config(Arc::new(transport));
-    let endpoint =
-        Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))?;
-    Ok(endpoint)
+    let steering = node.steering.clone();
+    let mut endpoint = EndpointConfig::new(node.quic_keys.reset.clone());
+    endpoint.cid_generator(move || steering.ids(worker));
+    let socket = TokioRuntime.wrap_udp_socket(socket)?;
+    let socket = SteeredSocket::new(socket, node.steering.clone(), worker, strays);
+    let runtime = Arc::new(TokioRuntime);
+    Ok(Endpoint::new_with_abstract_socket(endpoint, Some(config), Arc::new(socket), runtime)?)
 }
 
 /// Why there is no endpoint.

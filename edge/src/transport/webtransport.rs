@@ -145,6 +145,8 @@ struct WebTransport {
 enum Event {
     Bytes(Bytes),
     Refuse(Option<SendStream>, RecvStream),
+    /// The peer closed the session.
+    Closed,
     Over,
 }
 
@@ -156,7 +158,7 @@ impl WebTransport {
                 _ => Event::Over,
             },
             // A capsule ends the session, and so does the stream's end; nothing else is said there.
-            _ = self.connect.recv_data() => Event::Over,
+            said = self.connect.recv_data() => if said.is_ok() { Event::Closed } else { Event::Over },
             stream = self.quic.accept_uni() => match stream {
                 Ok(stream) => Event::Refuse(None, stream),
                 Err(_) => Event::Over,
@@ -174,6 +176,7 @@ impl Connection for WebTransport {
         loop {
             match self.event().await {
                 Event::Over => return Received::Closed(None),
+                Event::Closed => return Received::Closed(Some(Bytes::new())),
                 Event::Refuse(send, mut receive) => {
                     // HTTP/3's own late streams are tolerated unread; the session has no use for others.
                     let code = stream_code(Code::Unsupported);

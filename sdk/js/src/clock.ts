@@ -47,10 +47,15 @@ export class WakingTime {
 
   /** Records a tick; answers whether it came much later than ticks do. */
   tick(now: number): { awake: number; late: boolean } {
-    const late = now - this.#seen > LATE_MS;
+    const late = this.late(now);
     this.#awake = this.at(now);
     this.#seen = now;
     return { awake: this.#awake, late };
+  }
+
+  /** Whether a tick is long overdue at `now`. */
+  late(now: number): boolean {
+    return now - this.#seen > LATE_MS;
   }
 
   /** Waking time at `now`. */

@@ -5,6 +5,7 @@ import { Alarm, type Clock, type WakingTime } from './clock.js';
 import type { Codec } from './codec/codec.js';
 import { asMeridianError, isTransportFailure, MeridianError } from './errors.js';
 import { Session, type SessionEvents } from './session.js';
+import { choose, PREFERRED, type Choice, type FallbackReason } from './transport/choice.js';
 import { linkUrl, type Dials } from './transport/link.js';
 import type { TransportMemory } from './transport/memory.js';
 import { Race, type RaceAction, type RaceEvent } from './transport/race.js';
@@ -52,33 +53,30 @@ export class Dialer {
     won: (result: Won) => void,
     lost: (error: MeridianError) => void,
   ): Attempt {
-    return new Attempt(this.#setup, this.#order(), greeting, live, won, lost);
+    return new Attempt(this.#setup, this.#choice(), greeting, live, won, lost);
   }
 
   /** A session ended; one that went silent speaks against its transport. */
   sessionEnded(transport: TransportName, error: MeridianError): void {
-    if (transport !== 'webtransport' || error.code !== 'unresponsive') return;
+    if (transport !== PREFERRED || error.code !== 'unresponsive') return;
     this.#silentDeaths += 1;
     if (this.#silentDeaths < SILENT_DEATHS) return;
     this.#silentDeaths = 0;
     this.#setup.memory.remember('websocket', this.#setup.clock.now() + SILENCE_MEMORY_MS);
   }
 
-  #order(): TransportName[] {
+  #choice(): Choice {
     const { dials, memory, mode, clock, avoidWebTransport } = this.#setup;
-    if (mode !== 'auto') return [mode];
     const remembered = memory.recall(clock.now()) === 'websocket';
-    const both: TransportName[] = ['webtransport', 'websocket'];
-    const usable = both.filter((transport) => dials[transport] !== undefined);
-    const alone = usable.length > 1 && (remembered || avoidWebTransport);
-    return alone ? ['websocket'] : usable.length > 0 ? usable : both;
+    const usable = (transport: TransportName) => dials[transport] !== undefined;
+    return choose({ mode, usable, remembered, avoid: avoidWebTransport });
   }
 }
 
 /** One race under way. */
 export class Attempt {
   readonly #setup: DialerSetup;
-  readonly #order: readonly TransportName[];
+  readonly #choice: Choice;
   readonly #greeting: Record<string, unknown>;
   readonly #live: Pick<SessionEvents, 'message' | 'laneEnded' | 'closed'>;
   readonly #won: (result: Won) => void;
@@ -90,23 +88,26 @@ export class Attempt {
   #loser: Session | null = null;
   #loserTimer: unknown = null;
   #preferredFailed = false;
+  /** Why a `connect` over another transport does not go over the preferred one. */
+  #fallback: FallbackReason;
   #over = false;
 
   constructor(
     setup: DialerSetup,
-    order: readonly TransportName[],
+    choice: Choice,
     greeting: Record<string, unknown>,
     live: Pick<SessionEvents, 'message' | 'laneEnded' | 'closed'>,
     won: (result: Won) => void,
     lost: (error: MeridianError) => void,
   ) {
     this.#setup = setup;
-    this.#order = order;
+    this.#choice = choice;
+    this.#fallback = choice.without ?? 'timeout';
     this.#greeting = greeting;
     this.#live = live;
     this.#won = won;
     this.#lost = lost;
-    this.#race = new Race({ order, headStartMs: setup.headStartMs, openMs: OPEN_MS, answerMs: ANSWER_MS });
+    this.#race = new Race({ order: choice.order, headStartMs: setup.headStartMs, openMs: OPEN_MS, answerMs: ANSWER_MS });
     this.#alarm = new Alarm(setup.clock, () => this.#step({ type: 'timer' }));
     this.#step({ type: 'start' });
   }
@@ -130,13 +131,13 @@ export class Attempt {
   #carryOut(action: RaceAction): void {
     switch (action.type) {
       case 'dial': return this.#dial(action.transport);
-      case 'greet': return this.#sessions.get(action.transport)?.greet(this.#greeting);
+      case 'greet': return this.#greet(action.transport);
       case 'abandon': return this.#abandon(action.transport);
       case 'won': return this.#finish(action.transport, action.rivals);
       case 'lost':
         this.#over = true;
         this.#alarm.clear();
-        if (this.#order.length < 2) this.#setup.memory.forget();
+        if (this.#choice.order.length < 2) this.#setup.memory.forget();
         return this.#lost(action.error);
     }
   }
@@ -152,6 +153,12 @@ export class Attempt {
       const typed = asMeridianError(error, 'connect_failed', 'reconnect', `${transport} could not start`);
       queueMicrotask(() => this.#failed(transport, typed));
     }
+  }
+
+  #greet(transport: TransportName): void {
+    const fallback = { from: PREFERRED, reason: this.#fallback };
+    const told = transport === PREFERRED ? {} : { fallback };
+    this.#sessions.get(transport)?.greet({ ...this.#greeting, ...told });
   }
 
   #events(transport: TransportName): SessionEvents {
@@ -173,7 +180,10 @@ export class Attempt {
   }
 
   #failed(transport: TransportName, error: MeridianError): void {
-    if (transport === 'webtransport' && isTransportFailure(error)) this.#preferredFailed = true;
+    if (transport === PREFERRED) {
+      this.#fallback = 'failed';
+      this.#preferredFailed ||= isTransportFailure(error);
+    }
     this.#step({ type: 'failed', transport, error });
   }
 
@@ -181,8 +191,8 @@ export class Attempt {
     const session = this.#sessions.get(transport);
     this.#sessions.delete(transport);
     if (!session) return;
-    if (this.#over && transport === 'webtransport' && !this.#opened.has(transport)) return this.#watchLoser(session);
-    if (!this.#over && transport === 'webtransport') this.#preferredFailed = true;
+    if (this.#over && transport === PREFERRED && !this.#opened.has(transport)) return this.#watchLoser(session);
+    if (!this.#over && transport === PREFERRED) this.#preferredFailed = true;
     session.close();
   }
 
@@ -191,7 +201,7 @@ export class Attempt {
     this.#over = true;
     this.#alarm.clear();
     this.#sessions.delete(transport);
-    if (transport === 'webtransport') this.#remember('webtransport');
+    if (transport === PREFERRED) this.#remember(PREFERRED);
     else if (this.#preferredFailed) this.#remember('websocket');
     this.#won({ session, rivals });
   }

@@ -3,6 +3,7 @@
 
 import { Alarm, WakingTime, type Clock } from './clock.js';
 import { Attempt, Dialer, type DialerSetup, type Won } from './dialer.js';
+import { Ending } from './ending.js';
 import { asMeridianError, MeridianError } from './errors.js';
 import { Machine, type MachineAction, type MachineEvent, type MachinePolicy } from './machine.js';
 import type { Session } from './session.js';
@@ -48,6 +49,7 @@ export class Engine {
   readonly #waking: WakingTime;
   readonly #dialer: Dialer;
   readonly #machine: Machine;
+  readonly #ending = new Ending();
   readonly #alarm: Alarm;
   #attempt: Attempt | null = null;
   #generation = 0;
@@ -152,7 +154,12 @@ export class Engine {
   }
 
   #race(generation: number, token: string | undefined): void {
-    const greeting = token === undefined ? this.#setup.greeting : { ...this.#setup.greeting, token };
+    const { cause } = this.#ending;
+    const greeting = {
+      ...this.#setup.greeting,
+      ...(token === undefined ? {} : { token }),
+      ...(cause === undefined ? {} : { reconnect: cause }),
+    };
     this.#attempt = this.#dialer.dial(
       greeting,
       {
@@ -177,6 +184,7 @@ export class Engine {
     if (previous) this.#retiring = { session: previous, until: this.awake + RETIRE_MS };
     this.#attempt = null;
     this.#rivalsUntil = rivals ? this.awake + OWN_TAKEOVER_MS : 0;
+    this.#ending.began();
     this.#setup.token.accepted(session.info.expiresInMs);
     this.handle({ type: 'dialed' });
     session.activate();
@@ -186,6 +194,7 @@ export class Engine {
   #message(session: Session, message: ServerMessage, lane: number, bytes: number): void {
     if (message.type === 'drain') {
       if (session !== this.#current) return;
+      this.#ending.drained();
       this.#events.drain(message.afterMs);
       return this.handle({ type: 'drain', afterMs: message.afterMs });
     }
@@ -202,6 +211,8 @@ export class Engine {
     }
     if (session !== this.#current) return;
     this.#current = null;
+    if (this.#waking.late(this.#setup.clock.now())) this.#ending.woke(this.awake);
+    this.#ending.lost(error, this.awake);
     const moving = this.#attempt !== null || this.awake < this.#rivalsUntil;
     const own = error.code === 'taken_over' && moving;
     const reason = own ? new MeridianError(error.code, 'reconnect', error.message) : error;
@@ -221,6 +232,7 @@ export class Engine {
     const session = this.#current;
     this.#current = null;
     if (!session) return;
+    this.#ending.dropped(this.state === 'closed');
     session.close();
     this.#events.down(session, new MeridianError('closed', 'reconnect', 'the client closed the connection'));
   }
@@ -248,7 +260,10 @@ export class Engine {
     this.#ticker = this.#setup.clock.setTimeout(() => this.#tick(), TICK_MS);
     const now = this.#setup.clock.now();
     const { awake, late } = this.#waking.tick(now);
-    if (late) this.handle({ type: 'wake' });
+    if (late) {
+      this.#ending.woke(awake);
+      this.handle({ type: 'wake' });
+    }
     this.#current?.tick(awake, false);
     this.#retiring?.session.tick(awake, false);
     if (this.#retiring && (awake >= this.#retiring.until || this.#events.idle(this.#retiring.session))) {

@@ -7,7 +7,7 @@ export type ErrorAction = 'stop' | 'refresh' | 'resume' | 'reconnect' | 'retry';
 const ACTIONS: readonly string[] = ['stop', 'refresh', 'resume', 'reconnect', 'retry'];
 
 /** Every code of docs/protocol.md, with its close code and its action. */
-const CODES: Readonly<Record<string, readonly [closeCode: number, action: ErrorAction]>> = {
+export const CODES: Readonly<Record<string, readonly [closeCode: number, action: ErrorAction]>> = {
   requested: [4000, 'stop'],
   malformed: [4001, 'stop'],
   frame_too_large: [4002, 'stop'],

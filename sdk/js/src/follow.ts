@@ -3,9 +3,9 @@
 
 import type { FollowApp, FollowPort, Start } from './follow-port.js';
 import { Patience } from './patience.js';
-import { actionOf, badFrame, MeridianError } from './errors.js';
+import { badFrame, MeridianError } from './errors.js';
 import { compare, cursorOf, judge, type Position } from './position.js';
-import type { ReplyHandler, Session } from './session.js';
+import type { Session } from './session.js';
 import type { SubscriptionState } from './types.js';
 import type { ChannelMessage, ServerMessage } from './wire.js';
 import { toEvent } from './wire-event.js';
@@ -14,7 +14,6 @@ type Of<T extends ChannelMessage['type']> = Extract<ChannelMessage, { type: T }>
 
 /** Ticks of the client, about a second each, that an answer may take. */
 const ANSWER_TICKS = 30;
-const IGNORE: ReplyHandler = { reply: () => undefined, failed: () => undefined, lost: () => undefined };
 
 export class Follow {
   readonly channel: string;
@@ -29,6 +28,7 @@ export class Follow {
   #broken = false;
   #lane = 0;
   #asking: Session | null = null;
+  #forget = () => {};
   readonly #patience: Patience;
   #retryAt = 0;
   #askedTicks = 0;
@@ -43,11 +43,6 @@ export class Follow {
 
   get state(): SubscriptionState {
     return this.#state;
-  }
-
-  /** Everything up to here was received. */
-  get position(): Position | null {
-    return this.#position;
   }
 
   /** Up to where the region has applied the log, while it is behind the position held. */
@@ -92,12 +87,12 @@ export class Follow {
     if (!session || session.over || this.#asking || !this.#active || this.#settledOn(session)) return;
     if (this.#port.now() < this.#retryAt) return this.#port.wakeBy(this.#retryAt);
     const { channel } = this;
-    if (this.#source === session) session.command({ unsubscribe: { channel } }, IGNORE);
+    if (this.#source === session) session.command({ unsubscribe: { channel } });
     if (this.#position) this.#port.stats.resubscribes += 1;
     this.#asking = session;
     this.#askedTicks = 0;
     if (this.#source === null) this.#set('subscribing');
-    session.command({ subscribe: { channel, ...this.#from() } }, {
+    this.#forget = session.command({ subscribe: { channel, ...this.#from() } }, {
       reply: (message, lane) => this.#answered(message, session, lane),
       failed: (error) => this.#refused(error, session),
       lost: () => undefined,
@@ -133,7 +128,7 @@ export class Follow {
       case 'skipped':
         this.#port.stats.skipped += message.count;
         return this.#app.skipped(message.count);
-      case 'unsubscribed': return this.#dropped(message.code);
+      case 'unsubscribed': return this.#dropped(message);
     }
   }
 
@@ -179,7 +174,7 @@ export class Follow {
   #madeByServer(message: Of<'subscribed'>, session: Session, lane: number): void {
     if (this.#asking === session || this.#source === session) return;
     if (this.#state === 'overflowed') {
-      session.command({ unsubscribe: { channel: this.channel } }, IGNORE);
+      session.command({ unsubscribe: { channel: this.channel } });
     } else if (!this.#position && this.#start === 'now' && this.#state !== 'loading') {
       this.#settle(message, session, lane);
     }
@@ -195,12 +190,7 @@ export class Follow {
       return this.#wait(this.#patience.conflictMs());
     }
     if (this.#source === session) this.#source = null;
-    if (error.action === 'refresh') {
-      if (!this.#patience.mayRefresh()) return this.#end(error);
-      this.#port.renewToken();
-    } else if (error.action === 'stop') return this.#end(error);
-    else if (error.action === 'reconnect') this.#port.reconnect(error);
-    this.#wait(Math.max(error.retryAfterMs ?? 0, this.#patience.retryMs()));
+    this.#recover(error);
   }
 
   #events(message: Of<'events'>, stream: string, bytes: number): void {
@@ -247,15 +237,20 @@ export class Follow {
     this.#app.gap({ channel, reason, from, cursor: cursorOf(place), epoch: place.epoch, offset: place.offset });
   }
 
-  #dropped(code: string): void {
+  #dropped({ code, action }: Of<'unsubscribed'>): void {
     this.#source = null;
     if (this.#asking) return;
-    const action = actionOf(code, 'resume');
-    if (action === 'stop') {
-      return this.#end(new MeridianError(code, 'stop', `the server ended the subscription: ${code}`, { channel: this.channel }));
-    }
-    if (action === 'refresh') this.#port.renewToken();
-    this.#wait(this.#patience.retryMs());
+    const { channel } = this;
+    this.#recover(new MeridianError(code, action, `the server ended the subscription: ${code}`, { channel }));
+  }
+
+  /** Does what the error asks for, then subscribes again after a while; or ends. */
+  #recover(error: MeridianError): void {
+    const hopeless = error.action === 'refresh' && !this.#patience.mayRefresh();
+    if (hopeless || error.action === 'stop') return this.#end(error);
+    if (error.action === 'refresh') this.#port.renewToken();
+    else if (error.action === 'reconnect') this.#port.reconnect(error);
+    this.#wait(Math.max(error.retryAfterMs ?? 0, this.#patience.retryMs()));
   }
 
   /** Something before this event is missing: ask again from the position held, one at a time. */
@@ -277,8 +272,9 @@ export class Follow {
     this.#source = null;
     this.#asking = null;
     this.#broken = false;
+    this.#forget();
     for (const session of sessions) {
-      if (session && !session.over) session.command({ unsubscribe: { channel: this.channel } }, IGNORE);
+      if (session && !session.over) session.command({ unsubscribe: { channel: this.channel } });
     }
   }
 

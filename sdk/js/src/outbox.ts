@@ -1,16 +1,18 @@
-// Owns commands on their way out: puts them into few frames, within the server's frame and batch
-// limits, and paces them below the commands a second that it takes. Never drops and never reorders.
+// Owns commands on their way out: puts them into few frames, within the server's frame limit, and
+// paces them below the burst and the commands a second that it takes. Never drops and never reorders.
 
 import { JOIN_OVERHEAD_BYTES, type Codec, type Encoded, type Frame } from './codec/codec.js';
 import type { Limits } from './types.js';
 
-/** Stay below the server's measure, whose clock and burst are not ours. */
-const SHARE_OF_RATE = 0.9;
-const SHARE_OF_BURST = 0.5;
+/** Stay below the server's measure: its clock is not ours, and pings go past this queue. */
+const SHARE = 0.9;
+/** The burst, in seconds at the full rate, of a server that states none. */
+const UNSTATED_BURST_S = 0.5;
 
 export class Outbox {
   readonly #codec: Codec;
   readonly #limits: Limits;
+  readonly #perMs: number;
   readonly #burst: number;
   #queue: Encoded[] = [];
   #tokens: number;
@@ -19,7 +21,10 @@ export class Outbox {
   constructor(codec: Codec, limits: Limits, now: number) {
     this.#codec = codec;
     this.#limits = limits;
-    this.#burst = Math.max(1, Math.floor(limits.commandsPerS * SHARE_OF_BURST));
+    this.#perMs = (limits.commandsPerS * SHARE) / 1_000;
+    const { commandsBurst: stated } = limits;
+    const burst = stated === undefined ? limits.commandsPerS * UNSTATED_BURST_S : stated * SHARE;
+    this.#burst = Math.max(1, Math.floor(burst));
     this.#tokens = this.#burst;
     this.#filledAt = now;
   }
@@ -50,13 +55,12 @@ export class Outbox {
     if (this.#queue.length === 0) return null;
     this.#fill(now);
     if (this.#tokens >= 1) return now;
-    const perMs = (this.#limits.commandsPerS * SHARE_OF_RATE) / 1_000;
     const few = Math.min(this.#queue.length, this.#burst, 16);
-    return now + Math.ceil((few - this.#tokens) / perMs);
+    return now + Math.ceil((few - this.#tokens) / this.#perMs);
   }
 
   #frame(): Frame {
-    const most = Math.min(Math.floor(this.#tokens), this.#limits.batchEvents);
+    const most = Math.floor(this.#tokens);
     let bytes = JOIN_OVERHEAD_BYTES;
     let count = 0;
     for (const command of this.#queue) {
@@ -69,8 +73,7 @@ export class Outbox {
   }
 
   #fill(now: number): void {
-    const perMs = (this.#limits.commandsPerS * SHARE_OF_RATE) / 1_000;
-    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#filledAt) * perMs);
+    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#filledAt) * this.#perMs);
     this.#filledAt = now;
   }
 }

@@ -22,6 +22,8 @@ export interface ReplyHandler {
   lost(): void;
 }
 
+const NO_REPLY: ReplyHandler = { reply: () => undefined, failed: () => undefined, lost: () => undefined };
+
 /** What a session tells its owner. After `closed` it tells nothing more. */
 export interface SessionEvents {
   opened(session: Session): void;
@@ -120,11 +122,16 @@ export class Session {
 
   /**
    * Queues a command. Throws `frame_too_large` where no frame can hold it. Commands queued in one
-   * turn of the event loop leave in as few frames as the limits allow.
+   * turn of the event loop leave in as few frames as the limits allow. The answered function waits
+   * for the reply no longer: a subscribe that an unsubscribe overtakes gets none.
    */
-  command(body: Record<string, unknown>, handler: ReplyHandler): void {
-    if (this.#phase !== 'live' || this.#outbox === null) return handler.lost();
+  command(body: Record<string, unknown>, handler = NO_REPLY): () => void {
     const id = this.#nextId++;
+    const forget = () => void this.#replies.delete(id);
+    if (this.#phase !== 'live' || this.#outbox === null) {
+      handler.lost();
+      return forget;
+    }
     const encoded = this.codec.encode({ id, ...body });
     if (!this.#outbox.fits(encoded.bytes)) {
       const limit = this.info.limits.frameBytes;
@@ -132,9 +139,9 @@ export class Session {
     }
     this.#replies.set(id, handler);
     this.#outbox.push(encoded);
-    if (this.#flushing) return;
+    if (!this.#flushing) queueMicrotask(() => this.#flush());
     this.#flushing = true;
-    queueMicrotask(() => this.#flush());
+    return forget;
   }
 
   /** A look at the clock; `doubt` asks the peer for a sign of life at once. */

@@ -48,6 +48,8 @@ export interface Limits {
   readonly batchEvents: number;
   readonly channels: number;
   readonly commandsPerS: number;
+  /** Commands that may come at once; absent where the server does not say. */
+  readonly commandsBurst: number | undefined;
   readonly heartbeatMs: number;
   readonly publishHorizonMs: number;
 }

@@ -1,7 +1,7 @@
 // Owns the messages of docs/protocol.md as this client reads them: checks shapes, decodes payloads.
 // Never keeps state; unknown members are ignored and unknown pushes become `null`.
 
-import { isAction, actionOf, MeridianError } from './errors.js';
+import { isAction, actionOf, MeridianError, type ErrorAction } from './errors.js';
 import { readEvents, type WireEvent } from './wire-event.js';
 import type { Limits, SessionInfo } from './types.js';
 import * as read from './wire-read.js';
@@ -15,7 +15,7 @@ export interface Place {
 
 export type ChannelMessage =
   | { type: 'subscribed'; id: number | undefined; channel: string; class: string; place: Place | null; behind: string | undefined }
-  | { type: 'unsubscribed'; id: number | undefined; channel: string; code: string }
+  | { type: 'unsubscribed'; id: number | undefined; channel: string; code: string; action: ErrorAction }
   | { type: 'events'; channel: string; stream: string | undefined; epoch: number | undefined; events: WireEvent[] }
   | { type: 'gap'; channel: string; reason: string; from: string | undefined; place: Place }
   | { type: 'skipped'; channel: string; count: number };
@@ -55,6 +55,7 @@ const READERS: Readonly<Record<string, Reader>> = {
   }),
   unsubscribed: (body, id) => ({
     type: 'unsubscribed', id, channel: read.text(body, 'channel'), code: read.text(body, 'code'),
+    action: action(body, 'resume'),
   }),
   events: (body) => ({
     type: 'events', channel: read.text(body, 'channel'), stream: read.maybeText(body, 'stream'),
@@ -112,16 +113,18 @@ function sessionInfo(body: read.Members): SessionInfo {
 export const DEFAULT_LIMITS: Limits = limits({});
 
 function limits(body: read.Members): Limits {
-  const of = (name: string, fallback: number) => {
+  const stated = (name: string) => {
     const value = read.maybeNumber(body, name);
-    return value !== undefined && value > 0 ? value : fallback;
+    return value !== undefined && value > 0 ? value : undefined;
   };
+  const of = (name: string, fallback: number) => stated(name) ?? fallback;
   return {
     eventBytes: of('event_bytes', 65_536),
     frameBytes: of('frame_bytes', 1_048_576),
     batchEvents: of('batch_events', 128),
     channels: of('channels', 1_024),
     commandsPerS: of('commands_per_s', 200),
+    commandsBurst: stated('commands_burst'),
     heartbeatMs: of('heartbeat_ms', 25_000),
     publishHorizonMs: of('publish_horizon_ms', 86_400_000),
   };
@@ -149,11 +152,14 @@ function batchResult(value: unknown): BatchResult {
 
 function wireError(body: read.Members): MeridianError {
   const code = read.text(body, 'code');
-  const action = isAction(body['action']) ? body['action'] : actionOf(code, 'stop');
-  return new MeridianError(code, action, read.maybeText(body, 'message') ?? code, {
+  return new MeridianError(code, action(body, 'stop'), read.maybeText(body, 'message') ?? code, {
     retryAfterMs: read.maybeNumber(body, 'retry_after_ms'),
     limit: read.maybeNumber(body, 'limit'),
     applied: read.maybeText(body, 'applied'),
   });
 }
 
+/** What the message asks for, else what its code does; `fallback` for a code this version doesn't know. */
+function action(body: read.Members, fallback: ErrorAction): ErrorAction {
+  return isAction(body['action']) ? body['action'] : actionOf(read.text(body, 'code'), fallback);
+}

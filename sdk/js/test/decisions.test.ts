@@ -11,6 +11,7 @@ import { Machine } from '../src/machine.js';
 import { stallsOnWebTransport } from '../src/options.js';
 import { Outbox } from '../src/outbox.js';
 import { compare, cursorOf, judge } from '../src/position.js';
+import { choose } from '../src/transport/choice.js';
 import { linkUrl } from '../src/transport/link.js';
 import { Race, type RaceAction } from '../src/transport/race.js';
 import { DEFAULT_LIMITS } from '../src/wire.js';
@@ -67,18 +68,18 @@ test('silence leads to a question, and only silence after it to death', () => {
   assert.equal(liveness.check(51_000, false), 'dead');
 });
 
-test('the outbox keeps order, fills frames and stays below the rate', () => {
-  const outbox = new Outbox(jsonCodec, { ...DEFAULT_LIMITS, commandsPerS: 100, batchEvents: 10 }, 0);
+for (const [commandsBurst, atOnce] of [[undefined, 50], [40, 36]] as const)
+test(`the outbox keeps order, fills frames and stays below the rate, burst ${commandsBurst}`, () => {
+  const outbox = new Outbox(jsonCodec, { ...DEFAULT_LIMITS, commandsPerS: 100, commandsBurst, batchEvents: 10 }, 0);
   for (let id = 0; id < 200; id++) outbox.push(jsonCodec.encode({ id }));
   const sent: unknown[] = [];
   let now = 0;
   while (outbox.size > 0) {
-    for (const frame of outbox.take(now)) {
-      const messages = jsonCodec.decode(frame);
-      assert.ok(messages.length <= 10);
-      sent.push(...messages);
-    }
-    assert.ok(sent.length <= 50 + (now / 1_000) * 90 + 1);
+    const frames = outbox.take(now);
+    assert.ok(frames.length <= 1, 'what may go out at once goes in one frame');
+    for (const frame of frames) sent.push(...jsonCodec.decode(frame));
+    if (now === 0) assert.equal(sent.length, atOnce);
+    assert.ok(sent.length <= atOnce + (now / 1_000) * 90 + 1);
     const next = outbox.nextAt(now);
     if (next !== null) {
       assert.ok(next > now);
@@ -96,6 +97,18 @@ test('the outbox splits frames by bytes', () => {
   assert.equal(frames.length, 3);
   assert.ok(frames.every((frame) => frame.length <= 200));
   assert.ok(!outbox.fits(199));
+});
+
+test('which transports are tried, and why WebTransport is not', () => {
+  const order = ['webtransport', 'websocket'];
+  const all = { mode: 'auto', usable: () => true, remembered: false, avoid: false } as const;
+  assert.deepEqual(choose(all), { order, without: undefined });
+  assert.deepEqual(choose({ ...all, remembered: true }), { order: ['websocket'], without: 'remembered' });
+  assert.deepEqual(choose({ ...all, avoid: true, remembered: true }), { order: ['websocket'], without: 'unsupported' });
+  assert.deepEqual(choose({ ...all, usable: (name) => name === 'websocket' }), { order: ['websocket'], without: 'unsupported' });
+  assert.deepEqual(choose({ ...all, usable: (name) => name === 'webtransport', avoid: true }), { order: ['webtransport'], without: undefined });
+  assert.deepEqual(choose({ ...all, mode: 'websocket' }), { order: ['websocket'], without: 'forced' });
+  assert.deepEqual(choose({ ...all, mode: 'webtransport', avoid: true }), { order: ['webtransport'], without: undefined });
 });
 
 test('addresses: WebTransport is always https', () => {

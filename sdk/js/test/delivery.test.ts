@@ -1,15 +1,9 @@
-// Channels over the whole client against a gateway in memory: order, completeness, healing.
+// Events over the whole client against a gateway in memory: order, completeness, healing, slow readers.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { connected, newWorld, type World } from './support/world.js';
+import { collect, connected } from './support/world.js';
 import { randomFrom, seedOf, settle } from './support/clock.js';
-
-function collect(world: World, channel: string, options: object = {}) {
-  const got: unknown[] = [];
-  const sub = world.client.subscribe(channel, { onEvent: (e) => void got.push(e.data), ...options });
-  return { got, sub };
-}
 
 for (const codec of ['json', 'msgpack'] as const) {
   test(`events arrive in order and once, ${codec}`, async () => {
@@ -129,33 +123,6 @@ test('a position that is no event is no gap: prev below it is accepted', async (
   assert.equal(world.client.stats.chainBreaks, 0);
 });
 
-test('last, stored cursor and acked start where they say', async () => {
-  const world = await connected({ subscriber: 'kiosk' });
-  for (let i = 0; i < 5; i++) world.server.append('flights:SFO', i);
-  const { got } = collect(world, 'flights:SFO', { from: { last: 2 } });
-  await world.clock.advance(100);
-  assert.deepEqual(got, [3, 4]);
-  collect(world, 'flights:LAX', { from: { acked: true, last: 3 } });
-  await world.clock.advance(100);
-  assert.deepEqual(world.server.named('subscribe').at(-1), { channel: 'flights:LAX', acked: true, last: 3 });
-});
-
-test('an ephemeral channel has no cursor, tells skips, and survives a reconnect', async () => {
-  const world = await connected();
-  let skipped = 0;
-  const { got, sub } = collect(world, 'typing:doc', { onSkipped: (n: number) => (skipped += n) });
-  await world.clock.until(() => sub.state === 'subscribed');
-  await Promise.all([world.client.publish('typing:doc', 'a'), world.clock.advance(100)]);
-  world.server.latest.push({ skipped: { channel: 'typing:doc', count: 17 } });
-  await world.clock.advance(50);
-  assert.equal(sub.cursor, undefined);
-  assert.equal(skipped, 17);
-  world.server.latest.end(undefined);
-  await world.clock.until(() => world.client.stats.connects === 2 && sub.state === 'subscribed');
-  await Promise.all([world.client.publish('typing:doc', 'b'), world.clock.advance(100)]);
-  assert.deepEqual(got, ['a', 'b']);
-});
-
 test('what an iterator does not take is bounded, dropped, and read again', async () => {
   const world = await connected({ maxQueued: 8 });
   const sub = world.client.subscribe<number>('flights:SFO');
@@ -205,81 +172,6 @@ test('a slow callback holds its channel back and no other', async () => {
   assert.equal(sub.cursor, `1.global.1.3.${world.server.heads.get('a:slow')}`);
 });
 
-test('a lane that ends is resumed; the session goes on', async () => {
-  const world = await connected();
-  const { got, sub } = collect(world, 'flights:SFO');
-  await world.clock.until(() => sub.state === 'subscribed');
-  const server = world.server.latest;
-  const held = server.subscriptions.get('flights:SFO');
-  assert.ok(held);
-  server.subscriptions.delete('flights:SFO');
-  server.stopLane(held.lane);
-  world.server.append('flights:SFO', 'while away');
-  await world.clock.until(() => got.length === 1);
-  assert.equal(world.client.stats.connects, 1);
-});
-
-test('unsubscribed by the server: stop ends with a typed error, anything else resumes', async () => {
-  const world = await connected();
-  let ended: unknown;
-  const { sub } = collect(world, 'a:x', { onError: (error: unknown) => (ended = error) });
-  const other = collect(world, 'b:x');
-  await world.clock.until(() => sub.state === 'subscribed' && other.sub.state === 'subscribed');
-  const session = world.server.latest;
-  session.push({ unsubscribed: { channel: 'a:x', code: 'forbidden' } }, session.subscriptions.get('a:x')?.lane);
-  session.subscriptions.delete('b:x');
-  session.push({ unsubscribed: { channel: 'b:x', code: 'lane_stopped' } }, 1);
-  await world.clock.until(() => sub.state === 'ended' && other.sub.state === 'subscribed' && session.subscriptions.has('b:x'));
-  assert.equal((ended as { code: string }).code, 'forbidden');
-  await assert.rejects(async () => {
-    for await (const event of sub) void event;
-  }, { name: 'TypeError' });
-});
-
-test('a subscription that the server makes is offered, adopted, and resumed from its position', async () => {
-  const world = newWorld();
-  world.server.serverChannels = ['$user:ann'];
-  const offered: string[] = [];
-  world.client.on('subscription', (sub) => offered.push(sub.channel));
-  world.client.connect();
-  await world.clock.until(() => offered.length === 1);
-  world.server.append('$user:ann', 1);
-  await world.clock.advance(50);
-  const { got, sub } = collect(world, '$user:ann');
-  assert.throws(() => world.client.subscribe('$user:ann'), { code: 'already_subscribed' });
-  assert.deepEqual(got, [1]);
-  world.client.interrupt(500);
-  world.server.append('$user:ann', 2);
-  await world.clock.until(() => got.length === 2);
-  assert.deepEqual(got, [1, 2]);
-  assert.equal(sub.state, 'subscribed');
-});
-
-test('leaving while a subscribe is under way does not end the next subscription', async () => {
-  const world = await connected();
-  world.server.laneDelay = (lane) => (lane > 0 ? 200 : 0);
-  const first = world.client.subscribe('a:b', { onEvent: () => {} });
-  await world.clock.advance(5);
-  first.unsubscribe();
-  const { got, sub } = collect(world, 'a:b');
-  await world.clock.advance(2_000);
-  assert.equal(sub.state, 'subscribed');
-  world.server.append('a:b', 1);
-  await world.clock.advance(500);
-  assert.deepEqual(got, [1]);
-});
-
-test('a subscribe that is never answered is asked again', async () => {
-  const world = await connected();
-  let swallow = true;
-  world.server.intercept = (body) => (body['subscribe'] && swallow ? 'swallow' : null);
-  const { sub } = collect(world, 'a:b');
-  await world.clock.advance(5_000);
-  swallow = false;
-  await world.clock.until(() => sub.state === 'subscribed');
-  assert.equal(world.client.stats.connects, 1);
-});
-
 test('unknown pushes and members are ignored, malformed ones reconnect', async () => {
   const world = await connected();
   world.server.latest.push({ weather: { sky: 'blue' } });
@@ -288,26 +180,6 @@ test('unknown pushes and members are ignored, malformed ones reconnect', async (
   assert.equal(world.client.stats.connects, 1);
   world.server.latest.push({ events: { channel: 5 } });
   await world.clock.until(() => world.client.stats.connects === 2);
-});
-
-test('a thousand channels are resumed in few frames and below the stated rate', async () => {
-  const world = await connected();
-  for (let i = 0; i < 1_000; i++) world.client.subscribe(`c:${i}`, { onEvent: () => {} });
-  await world.clock.until(() => world.server.latest.subscriptions.size === 1_000);
-  const before = world.server.commands.length;
-  world.server.latest.end(undefined);
-  await world.clock.until(() => world.server.live.length === 1);
-  const start = world.clock.now();
-  let most = 0;
-  for (let s = 0; s < 8; s++) {
-    const from = world.server.commands.length;
-    await world.clock.advance(1_000);
-    if (s > 0) most = Math.max(most, world.server.commands.length - from);
-  }
-  assert.equal(world.server.latest.subscriptions.size, 1_000);
-  assert.ok(most <= 200, `${most} commands in a second`);
-  assert.ok(world.server.commands.length - before < 1_020);
-  assert.ok(world.clock.now() - start < 10_000);
 });
 
 test('random faults: what the application gets is the log, once and in order', async () => {

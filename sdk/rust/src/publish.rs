@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use meridian_core::protocol::{Content, PublishItem};
+use meridian_core::protocol::{Command, Content, PublishItem};
 use meridian_core::vocabulary::{Encoding, EventKind};
 
 /// An event to publish. Its id is made here, so that every retry carries the same.
@@ -87,6 +87,18 @@ impl Publish {
     /// The id that identifies the event together with channel and publisher.
     pub fn event_id(&self) -> &str {
         self.0.id.as_deref().unwrap_or_default()
+    }
+}
+
+impl std::convert::From<Publish> for PublishItem {
+    fn from(publish: Publish) -> Self {
+        publish.0
+    }
+}
+
+impl std::convert::From<Publish> for Command {
+    fn from(publish: Publish) -> Self {
+        Command::Publish(publish.0)
     }
 }
 

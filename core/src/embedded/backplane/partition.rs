@@ -179,3 +179,6 @@ impl Hot {
 fn channel_bytes(key: &ChannelKey) -> usize {
     2 * (key.tenant.as_str().len() + key.channel.as_str().len()) + 240
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let at = Prev::At(Position { epoch: Epoch(1), passed: 7 });
-        let expected: &[u8] = b"\0\0\0\x34\x01\0\0\0\x02\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x09\
+        let expected: &[u8] = b"\0\0\0\x31\x01\0\0\0\x02\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x09\
             \x01\0\0\0\x01\0\0\0\0\0\0\0\x07\x01i\x01\x83\xa1k\0\xa1e\0\xa1d\xc4\x01x";
         assert_eq!(encode(&event(5, at, b"x"), at), expected);
         let row = WindowRow { offset: Offset(1), time_ms: 2, key: [3; 16] };

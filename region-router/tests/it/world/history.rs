@@ -135,7 +135,7 @@ impl History for TestHistory {
         &self,
         _: &[Stream],
     ) -> Result<HashMap<Partition, Checkpoint>, HistoryError> {
-        unimplemented!("routers claim")
+        panic!("routers claim")
     }
 
     async fn read(
@@ -145,20 +145,20 @@ impl History for TestHistory {
         _: ReadFrom,
         _: ReadBounds,
     ) -> Result<HistoryRead, HistoryError> {
-        unimplemented!("routers read no channel")
+        panic!("routers read no channel")
     }
 
     async fn acknowledge(
         &self,
         _: Vec<(AcknowledgedKey, Acknowledged)>,
     ) -> Result<(), HistoryError> {
-        unimplemented!("routers acknowledge nothing")
+        panic!("routers acknowledge nothing")
     }
 
     async fn acknowledged(
         &self,
         _: &AcknowledgedKey,
     ) -> Result<Option<Acknowledged>, HistoryError> {
-        unimplemented!("routers acknowledge nothing")
+        panic!("routers acknowledge nothing")
     }
 }

@@ -89,7 +89,7 @@ impl Log for TestLog {
     }
 
     async fn append(&self, records: Vec<Record>) -> Vec<Result<Appended, AppendError>> {
-        unimplemented!("routers never write: {records:?}")
+        panic!("routers never write: {records:?}")
     }
 
     async fn end(&self, _: Partition) -> Result<Offset, LogError> {

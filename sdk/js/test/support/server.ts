@@ -245,7 +245,7 @@ export class ServerSession implements Link {
   #unsubscribe(id: number | undefined, channel: string): void {
     const held = this.subscriptions.get(channel);
     this.subscriptions.delete(channel);
-    if (held) this.push({ id, unsubscribed: { channel, code: 'requested' } }, held.lane);
+    if (held) this.push({ id, unsubscribed: { channel, code: 'requested', action: 'stop' } }, held.lane);
     else this.push({ id, error: { code: 'not_subscribed', message: 'not', action: 'stop' } });
   }
 

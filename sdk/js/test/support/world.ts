@@ -58,3 +58,10 @@ export async function connected(options: Partial<ClientOptions> = {}, seed = 1):
   await world.clock.until(() => world.client.state === 'connected');
   return world;
 }
+
+/** Follows a channel and keeps what it delivers. */
+export function collect(world: World, channel: string, options: object = {}) {
+  const got: unknown[] = [];
+  const sub = world.client.subscribe(channel, { onEvent: (e) => void got.push(e.data), ...options });
+  return { got, sub };
+}

@@ -78,6 +78,11 @@ impl Frames {
         self.partial.extend_from_slice(bytes);
     }
 
+    /// What was taken but makes no whole frame yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.partial
+    }
+
     /// Room to read into.
     pub(super) fn space(&mut self) -> &mut BytesMut {
         self.partial.reserve(READ_BYTES);

@@ -136,7 +136,12 @@ fn the_servers_end_is_told_with_its_reason() {
     let mut subscribing = harness.subscribed("a:b", 5);
     harness.events("a:b", &[(6, 5)]);
     let (channel, code) = ("a:b".to_owned(), "forbidden".to_owned());
-    harness.message(Message::Unsubscribed { id: None, channel, code });
+    harness.message(Message::Unsubscribed {
+        id: None,
+        channel,
+        code,
+        action: meridian_core::protocol::Action::Stop,
+    });
     assert!(matches!(subscribing.take(), Some(Update::Event(_))));
     assert!(matches!(subscribing.take(), Some(Update::Ended(why)) if why.code == "forbidden"));
     assert_eq!(subscribing.reader.take(), Ok(None));
@@ -147,7 +152,12 @@ fn a_stopped_lane_is_resumed() {
     let mut harness = Harness::online();
     let _subscribing = harness.subscribed("a:b", 5);
     let (channel, code) = ("a:b".to_owned(), "lane_stopped".to_owned());
-    harness.message(Message::Unsubscribed { id: None, channel, code });
+    harness.message(Message::Unsubscribed {
+        id: None,
+        channel,
+        code,
+        action: meridian_core::protocol::Action::Resume,
+    });
     harness.pass(Duration::from_secs(1));
     assert_eq!(harness.answer_subscribe("a:b", 5).as_deref(), Some("1.global.1.3.5"));
 }
@@ -236,7 +246,12 @@ impl Model {
                 Command::Unsubscribe { channel } => {
                     self.position = None;
                     let code = "requested".to_owned();
-                    harness.message(Message::Unsubscribed { id: frame.id, channel, code });
+                    harness.message(Message::Unsubscribed {
+                        id: frame.id,
+                        channel,
+                        code,
+                        action: meridian_core::protocol::Action::Stop,
+                    });
                 }
                 Command::Ping => harness.message(Message::Pong { id: frame.id }),
                 _ => {}

@@ -1,0 +1,198 @@
+//! A session's tokens: that of `connect`, those of refreshes, and what changes with them. Pure.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use meridian_core::auth::{Decision, Identity};
+use meridian_core::protocol::{Code, Connect, Connected, Message, ReplyError};
+use meridian_core::vocabulary::{Channel, SubscriberName};
+
+use super::{
+    Act, Generation, Machine, Open, PROTOCOL, Refresh, State, Subscription, millis, refuse,
+};
+use crate::delivery::From;
+
+impl Machine {
+    pub(super) fn begin_connect(
+        &mut self,
+        id: Option<u64>,
+        mut connect: Connect,
+        acts: &mut Vec<Act>,
+    ) {
+        if connect.protocol == 0 {
+            return refuse(id, Code::Unsupported, acts);
+        }
+        let token = connect.token.take().or_else(|| self.token.take());
+        self.state = State::Connecting { id, connect, waiting: Vec::new() };
+        acts.push(Act::Verify { token });
+    }
+
+    pub(super) fn begin_refresh(&mut self, id: Option<u64>, token: String, acts: &mut Vec<Act>) {
+        let State::Open(open) = &mut self.state else { return };
+        if open.refresh.is_some() {
+            let error = ReplyError::of(Code::RateLimited).retry_after(1000);
+            return acts.push(Act::Send(Message::Error(id, error)));
+        }
+        open.refresh = Some(Refresh { id, undecided: None });
+        acts.push(Act::Verify { token: Some(token) });
+    }
+
+    /// A token was checked: that of `connect`, or that of a refresh. `expires_at` is its end.
+    pub(crate) fn verified(
+        &mut self,
+        result: Result<(Rc<Identity>, Option<Instant>), Code>,
+        now: Instant,
+    ) -> Vec<Act> {
+        let mut acts = Vec::new();
+        match &mut self.state {
+            State::Connecting { .. } => match result {
+                Ok((identity, expires_at)) => self.connected(identity, expires_at, now, &mut acts),
+                Err(code) => {
+                    if let State::Connecting { id, .. } = &self.state {
+                        refuse(*id, code, &mut acts);
+                    }
+                    self.close(code, &mut acts);
+                }
+            },
+            State::Open(_) => self.refreshed(result, now, &mut acts),
+            _ => {}
+        }
+        acts
+    }
+
+    fn connected(
+        &mut self,
+        identity: Rc<Identity>,
+        expires_at: Option<Instant>,
+        now: Instant,
+        acts: &mut Vec<Act>,
+    ) {
+        let State::Connecting { id, connect, waiting } =
+            std::mem::replace(&mut self.state, State::Closed)
+        else {
+            return;
+        };
+        let subscriber = match connect.subscriber.as_deref().map(SubscriberName::parse).transpose()
+        {
+            Ok(subscriber) => subscriber,
+            Err(_) => {
+                refuse(id, Code::BadRequest, acts);
+                return self.close(Code::BadRequest, acts);
+            }
+        };
+        let settings = &self.settings;
+        let connected = Connected {
+            protocol: connect.protocol.min(PROTOCOL),
+            session: self.session.clone(),
+            node: settings.node.clone(),
+            region: settings.region.clone(),
+            tenant: identity.tenant.as_str().to_owned(),
+            user: identity.user.as_str().to_owned(),
+            capabilities: Vec::new(),
+            expires_in_ms: expires_at.map(|at| millis(at, now)),
+            limits: settings.limits,
+        };
+        acts.push(Act::Send(Message::Connected(id, Box::new(connected))));
+        if connect.reconnect.is_some() || connect.fallback.is_some() {
+            let (reconnect, fallback) = (connect.reconnect, connect.fallback);
+            acts.push(Act::Told { reconnect, fallback });
+        }
+        let server_made = identity.subscribe.clone();
+        if let Some(name) = &subscriber {
+            acts.push(Act::TakeName(name.clone()));
+        }
+        self.generation = 1;
+        self.state = State::Open(Open { identity, subscriber, expires_at, refresh: None });
+        for channel in server_made {
+            if !self.subscriptions.contains_key(&channel) {
+                self.follow(None, channel, From::Now, acts);
+            }
+        }
+        for frame in waiting {
+            self.command(frame, now, acts);
+        }
+    }
+
+    fn refreshed(
+        &mut self,
+        result: Result<(Rc<Identity>, Option<Instant>), Code>,
+        now: Instant,
+        acts: &mut Vec<Act>,
+    ) {
+        let State::Open(open) = &mut self.state else { return };
+        let Some(refresh) = &mut open.refresh else { return };
+        let id = refresh.id;
+        let refusal = match result {
+            Err(code) => Some(code),
+            Ok((identity, expires_at)) => {
+                if identity.tenant != open.identity.tenant || identity.user != open.identity.user {
+                    Some(Code::WrongIdentity)
+                } else {
+                    open.identity = identity;
+                    open.expires_at = expires_at;
+                    None
+                }
+            }
+        };
+        if let Some(code) = refusal {
+            open.refresh = None;
+            return refuse(id, code, acts);
+        }
+        self.generation += 1;
+        let active: Vec<Channel> = self
+            .subscriptions
+            .iter()
+            .filter(|(_, subscription)| matches!(subscription, Subscription::Active))
+            .map(|(channel, _)| channel.clone())
+            .collect();
+        acts.extend(active.iter().cloned().map(Act::Pause));
+        let generation = self.generation;
+        acts.extend(active.iter().cloned().map(|channel| Act::Authorise { generation, channel }));
+        refresh.undecided = Some(active);
+        self.finish_refresh(now, acts);
+    }
+
+    /// A subscription was decided about under the token of `generation`.
+    pub(crate) fn authorised(
+        &mut self,
+        generation: Generation,
+        channel: &Channel,
+        decision: Decision,
+        now: Instant,
+    ) -> Vec<Act> {
+        let mut acts = Vec::new();
+        if generation != self.generation {
+            return acts;
+        }
+        if let State::Open(Open {
+            refresh: Some(Refresh { undecided: Some(undecided), .. }), ..
+        }) = &mut self.state
+        {
+            undecided.retain(|waiting| waiting != channel);
+        }
+        if self.subscriptions.contains_key(channel) {
+            let refusal = match decision {
+                Decision::Allow => None,
+                Decision::Deny => Some(Code::Forbidden),
+                Decision::Unavailable => Some(Code::AuthoriserUnavailable),
+            };
+            match refusal {
+                None => acts.push(Act::Resume(channel.clone())),
+                Some(code) => acts.extend(self.end(channel, code)),
+            }
+        }
+        self.finish_refresh(now, &mut acts);
+        acts
+    }
+
+    fn finish_refresh(&mut self, now: Instant, acts: &mut Vec<Act>) {
+        let State::Open(open) = &mut self.state else { return };
+        if let Some(Refresh { id, undecided: Some(undecided) }) = &open.refresh
+            && undecided.is_empty()
+        {
+            let expires_in_ms = open.expires_at.map(|at| millis(at, now));
+            acts.push(Act::Send(Message::Refreshed { id: *id, expires_in_ms }));
+            open.refresh = None;
+        }
+    }
+}
