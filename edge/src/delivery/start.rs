@@ -8,6 +8,9 @@ use meridian_core::vocabulary::{ChannelKey, Cursor, Offset, Position, Prev, Stre
 use super::Stores;
 use crate::clock::now_ms;
 
+/// No more of the newest events are looked for: a reader that wants more has a cursor.
+const NEWEST_MOST: usize = 1000;
+
 /// What the client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum From {
@@ -99,6 +102,7 @@ async fn newest(
     if count == 0 {
         return Ok(log_end(stores, stream));
     }
+    let count = count.min(NEWEST_MOST);
     // Hot history is bounded to fewer events than this.
     const ALL: usize = 1 << 20;
     let start = Position::start_of(stream.epoch);
