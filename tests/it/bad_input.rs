@@ -38,7 +38,8 @@ const FRAME_TOO_LARGE: u64 = 4002;
 async fn broken_websocket_frames_end_the_session_with_a_code() {
     let node = Node::start("").await;
     let ping = br#"{"id":1,"ping":{}}"#;
-    let interleaved = [websocket_frame(0x01, 0x80, b"{"), websocket_frame(0x81, 0x80, b"{}")].concat();
+    let interleaved =
+        [websocket_frame(0x01, 0x80, b"{"), websocket_frame(0x81, 0x80, b"{}")].concat();
     for (what, bytes, code) in [
         ("no mask", websocket_frame(0x81, 0, ping), MALFORMED),
         ("a reserved bit", websocket_frame(0xc1, 0x80, ping), MALFORMED),
@@ -48,14 +49,17 @@ async fn broken_websocket_frames_end_the_session_with_a_code() {
         ("a message inside a message", interleaved, MALFORMED),
         ("a fragmented ping", websocket_frame(0x09, 0x80, b"x"), MALFORMED),
         ("a large ping", websocket_frame(0x89, 0x80, &[0; 126]), MALFORMED),
-        ("a huge length", vec![0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255], FRAME_TOO_LARGE),
+        (
+            "a huge length",
+            vec![0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255],
+            FRAME_TOO_LARGE,
+        ),
         ("a length over the limit", vec![0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1], FRAME_TOO_LARGE),
     ] {
         assert_ends(&node, Transport::WebSocket, &bytes, code, what).await;
     }
-    let fragments: Vec<u8> = (0..40)
-        .flat_map(|n| websocket_frame(u8::from(n == 0), 0x80, &[b'['; 60_000]))
-        .collect();
+    let fragments: Vec<u8> =
+        (0..40).flat_map(|n| websocket_frame(u8::from(n == 0), 0x80, &[b'['; 60_000])).collect();
     let what = "fragments over the limit";
     assert_ends(&node, Transport::WebSocket, &fragments, FRAME_TOO_LARGE, what).await;
 }

@@ -22,8 +22,7 @@ async fn twenty_kills_lose_nothing_that_was_acknowledged() {
     let mut random = StdRng::seed_from_u64(seed);
     // Over QUIC a client learns of a crash by silence only.
     let mut node = Node::start_lasting("[limits]\nheartbeat_ms = 1000\n").await;
-    let cast =
-        Cast { publishers: 10, readers: 100, channels: 5, pace: Duration::from_millis(5) };
+    let cast = Cast { publishers: 10, readers: 100, channels: 5, pace: Duration::from_millis(5) };
     let witnesses = Witnesses::start(&node, &cast).await;
     for _ in 0..kills() {
         at_work(&node, &witnesses, &cast).await;
@@ -40,7 +39,8 @@ async fn twenty_kills_lose_nothing_that_was_acknowledged() {
 /// Waits until the node works for most: publishes are acknowledged, and clients are back.
 async fn at_work(node: &Node, witnesses: &Witnesses, cast: &Cast) {
     let before = witnesses.acknowledged();
-    eventually("acknowledgements", || (witnesses.acknowledged() >= before + 20).then_some(())).await;
+    eventually("acknowledgements", || (witnesses.acknowledged() >= before + 20).then_some(()))
+        .await;
     let began = Instant::now();
     let most = (cast.publishers + cast.readers) as u64 * 9 / 10;
     while began.elapsed() < Duration::from_secs(3) {

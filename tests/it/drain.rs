@@ -48,10 +48,8 @@ async fn every_client_is_told_when_to_move_spread_over_the_time() {
     assert_eq!((ready.status, ready.json()["phase"].clone()), (503, json!("draining")));
     assert_eq!(request::get(node.admin, "/healthz").await.expect("an answer").status, 200);
     for transport in BOTH {
-        let refused = tokio::time::timeout(
-            Duration::from_secs(1),
-            Opening::new().open(&node, transport),
-        );
+        let refused =
+            tokio::time::timeout(Duration::from_secs(1), Opening::new().open(&node, transport));
         assert!(!matches!(refused.await, Ok(Ok(_))), "a new session on {transport:?}");
     }
     // Until they go, they are served.
@@ -87,8 +85,7 @@ async fn a_node_whose_clients_have_left_ends_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_clients_under_load_lose_nothing() {
     let mut node = Node::start_lasting(&format!("{DRAIN}[limits]\nheartbeat_ms = 2000\n")).await;
-    let cast =
-        Cast { publishers: 4, readers: 200, channels: 4, pace: Duration::from_millis(10) };
+    let cast = Cast { publishers: 4, readers: 200, channels: 4, pace: Duration::from_millis(10) };
     let witnesses = Witnesses::start(&node, &cast).await;
     let flowing = |more: usize| {
         let (witnesses, before) = (&witnesses, witnesses.acknowledged());

@@ -39,8 +39,27 @@ const GOOD: &[&str] = &[
     r#"{"id":11,"connect":{"protocol":1,"token":"x","capabilities":["gap"],"subscriber":"s"}}"#,
 ];
 const PIECES: &[&str] = &[
-    "{", "}", "[", "]", ":", ",", "\"", "null", "true", "-1", "1e999", "\\u0000", "\\ud800", "\u{0}",
-    "id", "publish", "subscribe", "room:", "1.global.1.", "999999999999999999999", "\u{1F600}",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "\"",
+    "null",
+    "true",
+    "-1",
+    "1e999",
+    "\\u0000",
+    "\\ud800",
+    "\u{0}",
+    "id",
+    "publish",
+    "subscribe",
+    "room:",
+    "1.global.1.",
+    "999999999999999999999",
+    "\u{1F600}",
 ];
 
 /// A frame that was good once, or never.
@@ -58,7 +77,8 @@ fn frame(random: &mut StdRng) -> Vec<u8> {
                 bytes.extend_from_slice(&copy);
             }
             _ => {
-                let noise: Vec<u8> = (0..random.random_range(0..64)).map(|_| random.random()).collect();
+                let noise: Vec<u8> =
+                    (0..random.random_range(0..64)).map(|_| random.random()).collect();
                 bytes.splice(at..at, noise);
             }
         }
@@ -124,7 +144,8 @@ async fn random_datagrams_and_bytes_harm_nobody() {
     let began = Instant::now();
     while began.elapsed() < duration() / 2 {
         for _ in 0..20 {
-            let mut datagram: Vec<u8> = (0..random.random_range(1..1400)).map(|_| random.random()).collect();
+            let mut datagram: Vec<u8> =
+                (0..random.random_range(1..1400)).map(|_| random.random()).collect();
             // Long headers of version 1, short ones, and noise.
             match random.random_range(0..3) {
                 0 => datagram.splice(0..0, [0xc3, 0, 0, 0, 1, 8]).for_each(drop),

@@ -89,7 +89,9 @@ async fn pages_of_listed_origins_may_ask_and_read() {
     let headers = preflight.header("access-control-allow-headers").expect("headers");
     assert!(headers.contains("authorization") && headers.contains("content-type"), "{headers}");
     assert!(preflight.header("access-control-max-age").is_some());
-    let vary = |answer: &Answer| answer.header("vary").is_some_and(|vary| vary.eq_ignore_ascii_case("origin"));
+    let vary = |answer: &Answer| {
+        answer.header("vary").is_some_and(|vary| vary.eq_ignore_ascii_case("origin"))
+    };
     assert!(vary(&preflight));
     let request = Request::publish(&token("ann"), &event("a")).header("Origin", PAGE);
     let answer = request.send(node.client).await.expect("an answer");
@@ -108,7 +110,8 @@ async fn pages_of_other_origins_cause_nothing() {
     let node = strict_node("").await;
     let mut reader = Peer::connect(&node, Transport::WebSocket, &token("reader")).await;
     reader.subscribe("room:http", json!({})).await;
-    for origin in [OTHER_PAGE, "null", "https://app.example.evil.example", "http://app.example", ""] {
+    for origin in [OTHER_PAGE, "null", "https://app.example.evil.example", "http://app.example", ""]
+    {
         let preflight = Request::new("OPTIONS", "/v1/publish")
             .header("Origin", origin)
             .header("Access-Control-Request-Method", "POST")
@@ -167,7 +170,12 @@ async fn http3_serves_requests_on_the_same_port() {
     let driving = tokio::spawn(async move { driver.wait_idle().await });
     for (path, body, status, part) in [
         ("/v1/publish", event("h3-0").to_string(), 200, "cursor"),
-        ("/v1/publish", json!({ "events": [event("h3-1"), event("h3-2")] }).to_string(), 200, "results"),
+        (
+            "/v1/publish",
+            json!({ "events": [event("h3-1"), event("h3-2")] }).to_string(),
+            200,
+            "results",
+        ),
         ("/v1/publish", "{".to_owned(), 400, "malformed"),
         ("/v1/publish", " ".repeat(1_048_577), 413, "frame_too_large"),
         ("/v1/nothing", String::new(), 404, "not_found"),

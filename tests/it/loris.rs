@@ -125,7 +125,8 @@ async fn hundreds_of_half_open_connections_harm_nobody_and_end() {
         stream.write_all(part).await.expect("sent");
         streams.push(stream);
     }
-    eventually_async("all of them", || async { (connections(&node).await >= 600).then_some(()) }).await;
+    eventually_async("all of them", || async { (connections(&node).await >= 600).then_some(()) })
+        .await;
     for transport in [Transport::WebSocket, Transport::WebTransport] {
         let mut peer = Peer::connect(&node, transport, &token("ann")).await;
         assert!(peer.ask("ping", json!({})).await["pong"].is_object());

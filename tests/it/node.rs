@@ -66,11 +66,7 @@ impl Node {
     }
 
     /// The same in a directory that may hold files which the configuration names.
-    pub(crate) async fn start_in(
-        dir: tempfile::TempDir,
-        extra: &str,
-        arguments: &[&str],
-    ) -> Self {
+    pub(crate) async fn start_in(dir: tempfile::TempDir, extra: &str, arguments: &[&str]) -> Self {
         std::fs::write(dir.path().join("meridian.toml"), format!("{extra}\n{BASE}"))
             .expect("a configuration");
         let arguments: Vec<String> = arguments.iter().map(|&part| part.to_owned()).collect();
@@ -163,9 +159,8 @@ impl Node {
     /// The sum of a metric over the label sets that contain `label`.
     pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
         let answer = request::get(self.admin, "/metrics").await.expect("metrics");
-        let of_name = |line: &&str| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
-        };
+        let of_name =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
         answer
             .body
             .lines()

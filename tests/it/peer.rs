@@ -12,7 +12,8 @@ pub(crate) type Closed = (u64, String);
 
 pub(crate) enum Link {
     WebSocket(Box<raw::WebSocket>),
-    WebTransport(Box<raw::WebTransport>, raw::Endpoint),
+    /// With the socket that it lives on.
+    WebTransport(Box<raw::WebTransport>, #[allow(dead_code)] raw::Endpoint),
 }
 
 pub(crate) struct Peer {

@@ -62,7 +62,8 @@ async fn a_changed_certificate_is_shown_without_a_restart_and_sessions_live_on()
     }
     let new = certificate::write(node.dir());
     assert_ne!(new, old);
-    eventually_async("the new certificate", || async { shows(&node, new).await.then_some(()) }).await;
+    eventually_async("the new certificate", || async { shows(&node, new).await.then_some(()) })
+        .await;
     assert!(!shows(&node, old).await);
     let renewed = Client::builder(format!("https://{}", node.client))
         .certificate_hash(new)

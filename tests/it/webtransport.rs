@@ -100,7 +100,8 @@ async fn a_lane_that_the_client_stops_ends_its_channels_and_no_other() {
     let connection = open(&node, &endpoint).await;
     let (mut send, recv) = connection.open_bi().await.expect("a stream").await.expect("opened");
     let mut session = Lane::new(recv);
-    command(&mut send, &json!({ "id": 1, "connect": { "protocol": 1, "token": token("ann") } })).await;
+    command(&mut send, &json!({ "id": 1, "connect": { "protocol": 1, "token": token("ann") } }))
+        .await;
     assert!(session.next().await["connected"].is_object());
     let channels: Vec<String> = (0..16).map(|n| format!("room:lane-{n}")).collect();
     for (n, channel) in channels.iter().enumerate() {
@@ -112,7 +113,8 @@ async fn a_lane_that_the_client_stops_ends_its_channels_and_no_other() {
         let index = lanes.len() - 1;
         // All lanes are open by the time the last channel has one; each tells which are its own.
         let lane = &mut lanes[index];
-        while let Ok(message) = tokio::time::timeout(Duration::from_millis(300), lane.next()).await {
+        while let Ok(message) = tokio::time::timeout(Duration::from_millis(300), lane.next()).await
+        {
             let channel = message["subscribed"]["channel"].as_str().expect("subscribed").to_owned();
             lane_of.insert(channel, index);
         }
@@ -121,7 +123,8 @@ async fn a_lane_that_the_client_stops_ends_its_channels_and_no_other() {
     let stopped = lane_of[&channels[0]];
     lanes.remove(stopped).stream.stop(VarInt::from_u32(7));
     let mut writer = Peer::connect(&node, Transport::WebSocket, &token("writer")).await;
-    let mut lost: Vec<&String> = channels.iter().filter(|channel| lane_of[*channel] == stopped).collect();
+    let mut lost: Vec<&String> =
+        channels.iter().filter(|channel| lane_of[*channel] == stopped).collect();
     // A stopped lane is noticed where it is written to.
     while !lost.is_empty() {
         for channel in &lost {
@@ -137,7 +140,8 @@ async fn a_lane_that_the_client_stops_ends_its_channels_and_no_other() {
         assert_eq!(lane.next().await["events"]["channel"], **channel);
     }
     // The channel is free again, on whichever lane there is.
-    command(&mut send, &json!({ "id": 90, "subscribe": { "channel": channels[0], "last": 1 } })).await;
+    command(&mut send, &json!({ "id": 90, "subscribe": { "channel": channels[0], "last": 1 } }))
+        .await;
     command(&mut send, &json!({ "id": 91, "ping": {} })).await;
     loop {
         let message = session.next().await;

@@ -65,7 +65,8 @@ fn transport(n: usize) -> Transport {
 impl Witnesses {
     /// Connects everyone, subscribes, and begins to publish.
     pub(crate) async fn start(node: &Node, cast: &Cast) -> Self {
-        let channels: Vec<String> = (0..cast.channels).map(|n| format!("room:record-{n}")).collect();
+        let channels: Vec<String> =
+            (0..cast.channels).map(|n| format!("room:record-{n}")).collect();
         let mut readers = JoinSet::new();
         for n in 0..cast.readers {
             let client = client(node, n, "reader").await;

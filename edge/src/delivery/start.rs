@@ -117,11 +117,7 @@ async fn newest(
     if let (Some(oldest), Some(Prev::None)) = (oldest_hot, hot.oldest_prev) {
         return Ok(oldest);
     }
-    let bounds = ReadBounds {
-        max_events: count,
-        max_bytes: usize::MAX,
-        oldest_time_ms,
-    };
+    let bounds = ReadBounds { max_events: count, max_bytes: usize::MAX, oldest_time_ms };
     let stored = stores.history.read(key, stream, ReadFrom::Last(count), bounds).await;
     let Ok(HistoryRead::Events { events, position: applied, .. }) = stored else {
         return Err(ReplyError::of(Code::Unavailable));
