@@ -12,7 +12,14 @@ type Name = (Tenant, UserId, SubscriberName);
 /// The owners of subscriber names; shared by the workers, held for single look-ups only.
 #[derive(Default)]
 pub(crate) struct Names {
-    owners: Mutex<HashMap<Name, (u64, CancellationToken)>>,
+    owners: Mutex<Owners>,
+}
+
+#[derive(Default)]
+struct Owners {
+    by_name: HashMap<Name, (u64, CancellationToken)>,
+    /// Never used twice: an owner of old may end after its name has gone through other hands.
+    last_serial: u64,
 }
 
 /// Owns a name until it is dropped or taken over.
@@ -23,7 +30,7 @@ pub(crate) struct Ownership {
 }
 
 impl Names {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Name, (u64, CancellationToken)>> {
+    fn lock(&self) -> MutexGuard<'_, Owners> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -34,11 +41,14 @@ impl Names {
         subscriber: SubscriberName,
         taken_over: CancellationToken,
     ) -> Ownership {
-        let name = (identity.tenant.clone(), identity.user.clone(), subscriber);
+        self.take_name((identity.tenant.clone(), identity.user.clone(), subscriber), taken_over)
+    }
+
+    fn take_name(self: Arc<Self>, name: Name, taken_over: CancellationToken) -> Ownership {
         let mut owners = self.lock();
-        let older = owners.remove(&name);
-        let serial = older.as_ref().map_or(1, |(serial, _)| serial + 1);
-        owners.insert(name.clone(), (serial, taken_over));
+        owners.last_serial += 1;
+        let serial = owners.last_serial;
+        let older = owners.by_name.insert(name.clone(), (serial, taken_over));
         drop(owners);
         if let Some((_, older)) = older {
             older.cancel();
@@ -50,8 +60,34 @@ impl Names {
 impl Drop for Ownership {
     fn drop(&mut self) {
         let mut owners = self.names.lock();
-        if owners.get(&self.name).is_some_and(|(serial, _)| *serial == self.serial) {
-            owners.remove(&self.name);
+        if owners.by_name.get(&self.name).is_some_and(|(serial, _)| *serial == self.serial) {
+            owners.by_name.remove(&self.name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_of_old_that_ends_late_takes_the_name_from_nobody() {
+        let names = Arc::new(Names::default());
+        let take = |taken_over: &CancellationToken| {
+            let name = (
+                Tenant::parse("acme").unwrap(),
+                UserId::parse("ann").unwrap(),
+                SubscriberName::parse("kiosk").unwrap(),
+            );
+            names.clone().take_name(name, taken_over.clone())
+        };
+        let tokens: Vec<_> = (0..4).map(|_| CancellationToken::new()).collect();
+        let first = take(&tokens[0]);
+        drop(take(&tokens[1]));
+        let _third = take(&tokens[2]);
+        drop(first);
+        let _fourth = take(&tokens[3]);
+        let told: Vec<_> = tokens.iter().map(CancellationToken::is_cancelled).collect();
+        assert_eq!(told, [true, false, true, false]);
     }
 }

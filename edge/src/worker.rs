@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,8 @@ use crate::transport::{Stray, endpoint, serve_quic, serve_tcp, serve_tcp_stream}
 
 /// Scratch for one read or one write; shared by all of a worker's sessions.
 const SCRATCH_BYTES: usize = 64 * 1024;
+/// Searches for the newest events under way at once.
+const SEARCHES_AT_ONCE: usize = 1;
 /// Inputs that the hub takes before it fans out.
 const INPUT_BATCH: usize = 256;
 
@@ -31,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) hands: Hands,
     pub(crate) scratch: RefCell<Vec<u8>>,
     pub(crate) read_scratch: RefCell<Vec<u8>>,
+    /// Searches for where the newest events begin: each may load a thousand of them.
+    pub(crate) searches: Semaphore,
     next_session: Cell<u64>,
     busy: Cell<Duration>,
 }
@@ -135,6 +139,7 @@ async fn serve(parts: Parts, stop: CancellationToken) {
         node: parts.node,
         scratch: RefCell::new(Vec::with_capacity(SCRATCH_BYTES)),
         read_scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
+        searches: Semaphore::new(SEARCHES_AT_ONCE),
         next_session: Cell::new(0),
         busy: Cell::new(Duration::ZERO),
     });

@@ -29,7 +29,11 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
         ("alg none", format!("{none}.{body}."), "unauthenticated"),
         ("alg none, signed", format!("{none}.{body}.{signature}"), "unauthenticated"),
         ("changed", tampered, "unauthenticated"),
-        ("another key's", signed(&ann, "another secret of thirty-two bytes", now_ms()), "unauthenticated"),
+        (
+            "another key's",
+            signed(&ann, "another secret of thirty-two bytes", now_ms()),
+            "unauthenticated",
+        ),
         ("expired", signed(&ann, SECRET, now_ms() - 2 * hour), "token_expired"),
         ("from the future", signed(&ann, SECRET, now_ms() + hour), "unauthenticated"),
         ("too long", format!("{good}{}", "A".repeat(9000)), "unauthenticated"),

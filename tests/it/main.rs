@@ -26,15 +26,29 @@ macro_rules! on_both {
 
 mod acks;
 mod auth;
+mod bad_input;
+mod canary;
+mod certificate;
 mod check_config;
 mod client;
+mod crash;
+mod drain;
+mod fuzz;
 mod help;
+mod http;
+mod loris;
 mod node;
 mod peer;
+mod processes;
 mod publish;
 mod request;
+mod resume;
+mod slow;
 mod subscribe;
+mod tls;
 mod token;
+mod webtransport;
+mod witnesses;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use meridian_client::{CertificateHash, Trust};
 
-use crate::request;
+use crate::{certificate, request};
 
 /// Nothing here takes longer, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,12 +57,16 @@ impl Node {
         Self::start_in(tempfile::tempdir().expect("a directory"), extra, arguments).await
     }
 
+    /// The same with a certificate that outlives the process, as clients that pin it need.
+    pub(crate) async fn start_lasting(extra: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        certificate::write(dir.path());
+        let extra = format!("{}\n{extra}", certificate::SECTION);
+        Self::start_in(dir, &extra, &["--listen", "127.0.0.1:0"]).await
+    }
+
     /// The same in a directory that may hold files which the configuration names.
-    pub(crate) async fn start_in(
-        dir: tempfile::TempDir,
-        extra: &str,
-        arguments: &[&str],
-    ) -> Self {
+    pub(crate) async fn start_in(dir: tempfile::TempDir, extra: &str, arguments: &[&str]) -> Self {
         std::fs::write(dir.path().join("meridian.toml"), format!("{extra}\n{BASE}"))
             .expect("a configuration");
         let arguments: Vec<String> = arguments.iter().map(|&part| part.to_owned()).collect();
@@ -155,9 +159,8 @@ impl Node {
     /// The sum of a metric over the label sets that contain `label`.
     pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
         let answer = request::get(self.admin, "/metrics").await.expect("metrics");
-        let of_name = |line: &&str| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
-        };
+        let of_name =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
         answer
             .body
             .lines()

@@ -12,7 +12,8 @@ pub(crate) type Closed = (u64, String);
 
 pub(crate) enum Link {
     WebSocket(Box<raw::WebSocket>),
-    WebTransport(Box<raw::WebTransport>, raw::Endpoint),
+    /// With the socket that it lives on.
+    WebTransport(Box<raw::WebTransport>, #[allow(dead_code)] raw::Endpoint),
 }
 
 pub(crate) struct Peer {
@@ -222,8 +223,24 @@ impl Peer {
 
     /// The channel's next `count` events, whose chain is checked.
     pub(crate) async fn events(&mut self, channel: &str, count: usize) -> Vec<Value> {
+        let events = self.events_while(channel, |events| events.len() < count).await;
+        assert_eq!(events.len(), count, "more than was asked for: {events:?}");
+        events
+    }
+
+    /// The channel's next events up to the one with this id, whose chain is checked.
+    pub(crate) async fn events_until(&mut self, channel: &str, id: &str) -> Vec<Value> {
+        let is_last = |event: &Value| event["id"] == id;
+        self.events_while(channel, |events| !events.last().is_some_and(is_last)).await
+    }
+
+    async fn events_while(
+        &mut self,
+        channel: &str,
+        goes_on: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
         let mut events: Vec<Value> = Vec::new();
-        while events.len() < count {
+        while goes_on(&events) {
             let mut push = self
                 .find(&format!("events of {channel} behind {}", events.len()), |message| {
                     message["events"]["channel"] == channel || message["gap"]["channel"] == channel
@@ -238,7 +255,6 @@ impl Peer {
                 events.push(event);
             }
         }
-        assert_eq!(events.len(), count, "more than was asked for: {events:?}");
         events
     }
 }

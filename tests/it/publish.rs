@@ -12,12 +12,13 @@ use crate::request::Request;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_in_reaches_subscribers_of_both_transports_in_one_order() {
     let node = Node::start("").await;
-    let mut readers = Vec::new();
+    let (mut clients, mut readers) = (Vec::new(), Vec::new());
     for transport in [Transport::WebSocket, Transport::WebTransport] {
         for codec in [Codec::Json, Codec::MessagePack] {
             let client = builder(&node, transport).codec(codec).token(token("reader"));
             let client = client.connect().await.expect("a connection");
             readers.push(client.subscribe("room:all", From::Now).await.expect("a subscription"));
+            clients.push(client);
         }
     }
     let mut wanted = Vec::new();
@@ -199,8 +200,7 @@ on_both! {
         let node = Node::start("[limits]\nevent_bytes = 1024\n").await;
         let mut peer = Peer::connect(&node, transport, &token("ann")).await;
         peer.subscribe("room:strict", json!({})).await;
-        let deep = "[".repeat(129) + &"]".repeat(129);
-        let deep: serde_json::Value = serde_json::from_str::<serde_json::Value>(&deep).unwrap_or(json!("deep"));
+        let deep = (0..129).fold(json!(1), |inner, _| json!([inner]));
         let of = |more: serde_json::Value| {
             let mut event = json!({ "channel": "room:strict", "id": "x" });
             for (name, value) in more.as_object().into_iter().flatten() {
@@ -226,9 +226,6 @@ on_both! {
             (of(json!({ "text": "no JSON", "content_type": "application/json" })), "bad_payload"),
             (of(json!({ "data": deep })), "bad_payload"),
         ] {
-            if event["data"] == "deep" {
-                continue;
-            }
             let reply = peer.ask("publish", event.clone()).await;
             assert_eq!(reply["error"]["code"], code, "{event} answered {reply}");
         }
@@ -246,10 +243,11 @@ on_both! {
 
     async fn many_publishers_are_seen_in_one_order(transport: Transport) {
         let node = Node::start("").await;
-        let mut readers = Vec::new();
+        let (mut clients, mut readers) = (Vec::new(), Vec::new());
         for other in [Transport::WebSocket, Transport::WebTransport] {
             let client = connect(&node, other, "reader").await;
             readers.push(client.subscribe("room:busy", From::Now).await.expect("a subscription"));
+            clients.push(client);
         }
         let publishers = (0..4).map(|n| {
             let node = &node;

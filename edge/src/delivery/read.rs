@@ -75,6 +75,11 @@ async fn read_hot(
     if !hot.oldest_prev?.is_within(after) || hot.marker? < after {
         return None;
     }
+    // What is older than its policy's age is the history's to tell.
+    let oldest_time_ms = stores.oldest_time_ms(key, now_ms());
+    if hot.events.first().is_some_and(|event| event.time_ms < oldest_time_ms) {
+        return None;
+    }
     let more = hot.events.len() == max_events;
     let last = hot.events.last().map(|event| event.position());
     let position = match last {

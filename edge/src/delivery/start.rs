@@ -8,6 +8,9 @@ use meridian_core::vocabulary::{ChannelKey, Cursor, Offset, Position, Prev, Stre
 use super::Stores;
 use crate::clock::now_ms;
 
+/// No more of the newest events are looked for: a reader that wants more has a cursor.
+const NEWEST_MOST: usize = 1000;
+
 /// What the client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum From {
@@ -99,10 +102,13 @@ async fn newest(
     if count == 0 {
         return Ok(log_end(stores, stream));
     }
+    let count = count.min(NEWEST_MOST);
     // Hot history is bounded to fewer events than this.
     const ALL: usize = 1 << 20;
     let start = Position::start_of(stream.epoch);
-    let hot = stores.backplane.read(key, stream, start, ALL).await.unwrap_or_default();
+    let mut hot = stores.backplane.read(key, stream, start, ALL).await.unwrap_or_default();
+    let oldest_time_ms = stores.oldest_time_ms(key, now_ms());
+    hot.events.retain(|event| event.time_ms >= oldest_time_ms);
     if let Some(first) = hot.events.len().checked_sub(count).map(|at| &hot.events[at]) {
         return Ok(Position::before(first.stream.epoch, first.offset));
     }
@@ -111,11 +117,7 @@ async fn newest(
     if let (Some(oldest), Some(Prev::None)) = (oldest_hot, hot.oldest_prev) {
         return Ok(oldest);
     }
-    let bounds = ReadBounds {
-        max_events: count,
-        max_bytes: usize::MAX,
-        oldest_time_ms: stores.oldest_time_ms(key, now_ms()),
-    };
+    let bounds = ReadBounds { max_events: count, max_bytes: usize::MAX, oldest_time_ms };
     let stored = stores.history.read(key, stream, ReadFrom::Last(count), bounds).await;
     let Ok(HistoryRead::Events { events, position: applied, .. }) = stored else {
         return Err(ReplyError::of(Code::Unavailable));

@@ -117,9 +117,23 @@ async fn prepare(
         let position = Position::start_of(stream.epoch);
         return Ok(Following { pin, stream, class, position, behind: None });
     }
-    let position = resolve(stores, &key, &stream, from).await?.position;
+    let position = start(context, &key, &stream, from).await?;
     let behind = behind(stores, &stream, position).await;
     Ok(Following { pin, stream, class, position, behind })
+}
+
+/// Where a reader starts. Searches for the newest events take turns.
+async fn start(
+    context: &Context,
+    key: &ChannelKey,
+    stream: &Stream,
+    from: From,
+) -> Result<Position, ReplyError> {
+    let _turn = match from {
+        From::Last(_) | From::Acked { .. } => context.searches.acquire().await.ok(),
+        From::Now | From::Cursor(_) => None,
+    };
+    Ok(resolve(&context.node.stores, key, stream, from).await?.position)
 }
 
 /// How far the region is, if that is below the position.
@@ -250,7 +264,7 @@ async fn history_page(
         }
         (None, Some(last)) => {
             let last = (last as usize).min(HISTORY_MOST);
-            (resolve(stores, &key, &stream, From::Last(last)).await?.position, last.max(1))
+            (start(context, &key, &stream, From::Last(last)).await?, last.max(1))
         }
         _ => return Err(ReplyError::of(Code::BadRequest)),
     };

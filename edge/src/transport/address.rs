@@ -66,16 +66,46 @@ pub(crate) async fn read_proxy_header(
         }
         // Byte by byte: what follows the header belongs to the connection.
         header.push(stream.read_u8().await?);
-        match ppp::HeaderResult::parse(&header) {
+        if !may_become_header(&header) {
+            return Err(refused());
+        }
+        if !is_whole(&header) {
+            continue;
+        }
+        // Parsed once and whole: on a part, the parser takes some addresses for broken ones.
+        return match ppp::HeaderResult::parse(&header) {
             ppp::HeaderResult::V1(Ok(parsed)) => {
-                return Ok(ClientAddress { named: source_v1(&parsed), ..own });
+                Ok(ClientAddress { named: source_v1(&parsed), ..own })
             }
             ppp::HeaderResult::V2(Ok(parsed)) => {
-                return Ok(ClientAddress { named: source_v2(&parsed), ..own });
+                Ok(ClientAddress { named: source_v2(&parsed), ..own })
             }
-            result if ppp::PartialResult::is_incomplete(&result) => {}
-            _ => return Err(refused()),
-        }
+            _ => Err(refused()),
+        };
+    }
+}
+
+const PREFIX_V1: &[u8] = b"PROXY ";
+const PREFIX_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The longest header of version 1.
+const V1_MOST: usize = 107;
+
+fn may_become_header(bytes: &[u8]) -> bool {
+    let begins = |prefix: &[u8]| bytes.iter().zip(prefix).all(|(byte, wanted)| byte == wanted);
+    begins(PREFIX_V2) || (begins(PREFIX_V1) && bytes.len() <= V1_MOST)
+}
+
+/// Version 1 is a line, version 2 tells the length of what follows its first 16 bytes.
+fn is_whole(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'P', ..] => bytes.ends_with(b"\r\n"),
+        [_, rest @ ..] => match rest.get(13..15) {
+            Some(length) => {
+                rest.len() >= 15 + usize::from(u16::from_be_bytes([length[0], length[1]]))
+            }
+            None => false,
+        },
+        [] => false,
     }
 }
 
@@ -150,6 +180,11 @@ mod tests {
         let (address, rest) = read(v1, &["127.0.0.0/8"]).await;
         let named = address.unwrap().of_request(&HeaderMap::new(), &proxies(&[]));
         assert_eq!((named.to_string().as_str(), &rest[..]), ("1.2.3.4", &b"GET /"[..]));
+
+        let v1 = b"PROXY TCP4 203.0.113.7 127.0.0.1 40000 8440\r\nGET /";
+        let (address, rest) = read(v1, &["127.0.0.1"]).await;
+        let named = address.unwrap().of_request(&HeaderMap::new(), &proxies(&[]));
+        assert_eq!((named.to_string().as_str(), &rest[..]), ("203.0.113.7", &b"GET /"[..]));
 
         let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
         v2.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 4, 87, 1, 187]);

@@ -1,6 +1,7 @@
 //! TCP: one listener a worker on the shared port, TLS where it is on, HTTP/1.1 and HTTP/2, and the
 //! hand-over of upgraded sockets to their sessions. A slow handshake is dropped.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::address::{ClientAddress, read_proxy_header};
@@ -26,6 +27,8 @@ use super::websocket::{self, Upgrade};
 use crate::http_api;
 use crate::worker::Context;
 
+/// A connection that asks for nothing more is gone after this.
+const IDLE: Duration = Duration::from_secs(60);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
@@ -130,6 +133,36 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
     }
 }
 
+/// When a connection last had something to do.
+struct Activity {
+    /// `None` before the first request.
+    asked: Cell<Option<Instant>>,
+    answering: Cell<usize>,
+}
+
+impl Activity {
+    async fn during<T>(&self, answering: impl Future<Output = T>) -> T {
+        self.answering.set(self.answering.get() + 1);
+        let answer = answering.await;
+        self.answering.set(self.answering.get() - 1);
+        self.asked.set(Some(Instant::now()));
+        answer
+    }
+
+    /// Waits until nothing was asked for too long: `first` at the beginning, `IDLE` later. hyper limits
+    /// the time of a head that has begun in HTTP/1, and nothing before it nor in HTTP/2.
+    async fn ceased(&self, first: Duration) {
+        let began = Instant::now();
+        loop {
+            let until = self.asked.get().map_or(began + first, |asked| asked + IDLE);
+            if self.answering.get() == 0 && Instant::now() >= until {
+                return;
+            }
+            sleep_until(until.max(Instant::now() + Duration::from_millis(100))).await;
+        }
+    }
+}
+
 async fn serve_http(context: Rc<Context>, stream: ClientStream, address: ClientAddress) {
     let mut builder = auto::Builder::new(LocalExecutor);
     let head_timeout = context.node.handshake_timeout;
@@ -145,11 +178,17 @@ async fn serve_http(context: Rc<Context>, stream: ClientStream, address: ClientA
         .max_concurrent_streams(64)
         .max_header_list_size(16 * 1024);
     let draining = context.node.draining.clone();
-    let service = service_fn(move |request| answer(context.clone(), address, request));
+    let activity = Rc::new(Activity { asked: Cell::new(None), answering: Cell::new(0) });
+    let active = activity.clone();
+    let service = service_fn(move |request| {
+        let (context, active) = (context.clone(), active.clone());
+        async move { active.during(answer(context, address, request)).await }
+    });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        () = activity.ceased(head_timeout) => return,
         () = draining.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -159,10 +159,12 @@ async fn serve_connection(context: Rc<Context>, incoming: Incoming) {
         Some((quic, h3))
     };
     let Ok(Some((quic, mut h3))) = timeout(limit, handshake).await else { return };
-    // A connection that asks for nothing holds memory for nothing.
-    while let Ok(Ok(Some(resolver))) = timeout(IDLE, h3.accept()).await {
-        let resolved = timeout(limit, resolver.resolve_request()).await;
-        let Ok(Ok((request, stream))) = resolved else { continue };
+    // A connection that asks for nothing holds memory for nothing; one that asked may ask again.
+    let mut patience = limit;
+    while let Ok(Ok(Some(resolver))) = timeout(patience, h3.accept()).await {
+        let Ok(resolved) = timeout(limit, resolver.resolve_request()).await else { return };
+        let Ok((request, stream)) = resolved else { continue };
+        patience = IDLE;
         if is_webtransport(&request) {
             return webtransport::accept(context, quic, h3, request, stream).await;
         }

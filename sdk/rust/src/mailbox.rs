@@ -24,9 +24,12 @@ pub(crate) struct Attention {
     called: Notify,
 }
 
-/// The connection's end.
+/// The connection's end. The last one dropped ends the queue.
 #[derive(Debug, Clone)]
-pub(crate) struct Mailbox(Arc<Shared>);
+pub(crate) struct Mailbox(Arc<Sender>);
+
+#[derive(Debug)]
+struct Sender(Arc<Shared>);
 
 /// The reader's end; dropping it gives the subscription up.
 #[derive(Debug)]
@@ -59,21 +62,21 @@ pub(crate) fn mailbox(serial: u64, bounds: Bounds, attention: Arc<Attention>) ->
         readable: Notify::new(),
         attention,
     });
-    (Mailbox(shared.clone()), Reader(shared))
+    (Mailbox(Arc::new(Sender(shared.clone()))), Reader(shared))
 }
 
 impl Mailbox {
     /// The subscription's number.
     pub(crate) fn serial(&self) -> u64 {
-        self.0.serial
+        self.0.0.serial
     }
 
     /// Appends an update if it fits; an empty queue takes any one.
     #[must_use]
     pub(crate) fn push(&self, update: Update) -> bool {
-        let mut queue = self.0.queue();
+        let mut queue = self.0.0.queue();
         let weight = weight(&update);
-        let bounds = self.0.bounds;
+        let bounds = self.0.0.bounds;
         let full = queue.updates.len() >= bounds.updates || queue.bytes + weight > bounds.bytes;
         if full && !queue.updates.is_empty() {
             return false;
@@ -81,42 +84,42 @@ impl Mailbox {
         queue.bytes += weight;
         queue.updates.push_back(update);
         drop(queue);
-        self.0.readable.notify_one();
+        self.0.0.readable.notify_one();
         true
     }
 
     /// Counts events that were passed over, in the place where they were.
     pub(crate) fn push_skipped(&self, count: u64) {
-        let mut queue = self.0.queue();
+        let mut queue = self.0.0.queue();
         match queue.updates.back_mut() {
             Some(Update::Skipped(before)) => *before += count,
             _ => queue.updates.push_back(Update::Skipped(count)),
         }
         drop(queue);
-        self.0.readable.notify_one();
+        self.0.0.readable.notify_one();
     }
 
     /// Ends the queue behind what it holds, with a reason for the application where given.
     pub(crate) fn end(&self, why: Option<ReplyError>) {
-        let mut queue = self.0.queue();
-        if !queue.closed {
-            queue.closed = true;
-            queue.updates.extend(why.map(Update::Ended));
-        }
-        drop(queue);
-        self.0.readable.notify_one();
+        self.0.0.end(why);
     }
 
     /// Whether half of the queue is free. If not, the reader will call for attention when it is.
     pub(crate) fn has_room(&self) -> bool {
-        let mut queue = self.0.queue();
-        queue.wants_room = !self.0.has_room(&queue);
+        let mut queue = self.0.0.queue();
+        queue.wants_room = !self.0.0.has_room(&queue);
         !queue.wants_room
     }
 
     /// Whether the reader is gone.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.0.queue().abandoned
+        self.0.0.queue().abandoned
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.end(None);
     }
 }
 
@@ -190,6 +193,16 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn end(&self, why: Option<ReplyError>) {
+        let mut queue = self.queue();
+        if !queue.closed {
+            queue.closed = true;
+            queue.updates.extend(why.map(Update::Ended));
+        }
+        drop(queue);
+        self.readable.notify_one();
+    }
+
     fn has_room(&self, queue: &Queue) -> bool {
         queue.updates.len() <= self.bounds.updates / 2 && queue.bytes <= self.bounds.bytes / 2
     }
@@ -241,6 +254,19 @@ mod tests {
         assert_eq!(reader.next().await, Some(gap()));
         assert_eq!(reader.next().await, Some(Update::Skipped(5)));
         assert_eq!(reader.next().await, None);
+        assert_eq!(reader.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_ends_the_queue() {
+        let (mailbox, mut reader, _attention) = small();
+        let other = mailbox.clone();
+        assert!(mailbox.push(gap()));
+        drop(mailbox);
+        assert!(other.push(gap()));
+        drop(other);
+        assert_eq!(reader.next().await, Some(gap()));
+        assert_eq!(reader.next().await, Some(gap()));
         assert_eq!(reader.next().await, None);
     }
 

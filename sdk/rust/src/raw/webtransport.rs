@@ -162,7 +162,13 @@ impl WebTransport {
             self.closed = closed(self.connection.clone());
             return Poll::Ready(Err(lost(why)));
         }
-        if self.session.done { Poll::Ready(Err(WebTransportError::Ended)) } else { Poll::Pending }
+        // Where the whole session is over, `closed` tells why in a moment.
+        let over = self.connection.quic_connection().close_reason().is_some();
+        if self.session.done && !over {
+            Poll::Ready(Err(WebTransportError::Ended))
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Closes the session with a code.
@@ -172,7 +178,7 @@ impl WebTransport {
 
     /// Waits for the end of the session.
     pub async fn closed(&self) -> WebTransportError {
-        lost(self.connection.closed().await)
+        lost(closed(self.connection.clone()).await)
     }
 }
 
@@ -186,8 +192,16 @@ fn accept(connection: Arc<Connection>) -> Pin<Box<dyn Future<Output = RecvStream
     })
 }
 
+/// The end, with the server's code. `Connection::closed` would name our own answer to the server's
+/// close; what waits for a stream is told the close itself. A server opens no bidirectional streams.
 fn closed(connection: Arc<Connection>) -> Pin<Box<dyn Future<Output = ConnectionError> + Send>> {
-    Box::pin(async move { connection.closed().await })
+    Box::pin(async move {
+        loop {
+            if let Err(why) = connection.accept_bi().await {
+                return why;
+            }
+        }
+    })
 }
 
 fn lost(why: ConnectionError) -> WebTransportError {

@@ -1,0 +1,224 @@
+//! Clients that write down, outside the server, what they were acknowledged and what they received,
+//! and the comparison of the two.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use meridian_client::{Client, From, Publish, Transport, Update};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{builder, token};
+use crate::node::Node;
+
+/// What ends a channel's record.
+const END: &str = "end";
+
+/// How many of whom.
+pub(crate) struct Cast {
+    pub(crate) publishers: usize,
+    pub(crate) readers: usize,
+    pub(crate) channels: usize,
+    /// Between two publishes of one publisher.
+    pub(crate) pace: Duration,
+}
+
+/// Publishers and readers at work.
+pub(crate) struct Witnesses {
+    channels: Vec<String>,
+    stop: CancellationToken,
+    acknowledged: Arc<AtomicUsize>,
+    publishers: JoinSet<Published>,
+    readers: JoinSet<Received>,
+}
+
+/// One publisher's record, in its order: channel and id.
+#[derive(Default)]
+struct Published {
+    acknowledged: Vec<(String, String)>,
+    unknown: Vec<(String, String)>,
+}
+
+/// One reader's record.
+struct Received {
+    name: String,
+    channel: String,
+    ids: Vec<String>,
+    reconnects: u64,
+}
+
+/// What came of it all.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) acknowledged: usize,
+    pub(crate) unacknowledged: usize,
+    pub(crate) received: usize,
+    pub(crate) reconnects: u64,
+}
+
+fn transport(n: usize) -> Transport {
+    if n.is_multiple_of(2) { Transport::WebSocket } else { Transport::WebTransport }
+}
+
+impl Witnesses {
+    /// Connects everyone, subscribes, and begins to publish.
+    pub(crate) async fn start(node: &Node, cast: &Cast) -> Self {
+        let channels: Vec<String> =
+            (0..cast.channels).map(|n| format!("room:record-{n}")).collect();
+        let mut readers = JoinSet::new();
+        for n in 0..cast.readers {
+            let client = client(node, n, "reader").await;
+            let channel = channels[n / 2 % channels.len()].clone();
+            let room = client.subscribe(&channel, From::Now).await.expect("a subscription");
+            let name = format!("reader {n} on {:?}", transport(n));
+            readers.spawn(read(name, client, room));
+        }
+        let (stop, acknowledged) = (CancellationToken::new(), Arc::default());
+        let mut publishers = JoinSet::new();
+        for n in 0..cast.publishers {
+            let client = client(node, n, &format!("publisher-{n}")).await;
+            let work = Publisher {
+                n,
+                client,
+                channels: channels.clone(),
+                pace: cast.pace,
+                acknowledged: Arc::clone(&acknowledged),
+            };
+            publishers.spawn(work.run(stop.clone()));
+        }
+        Self { channels, stop, acknowledged, publishers, readers }
+    }
+
+    /// How many publishes were acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Ends the publishing, waits until every reader has all, and compares.
+    pub(crate) async fn finish(mut self, node: &Node) -> Verdict {
+        self.stop.cancel();
+        let mut published = Vec::new();
+        while let Some(record) = self.publishers.join_next().await {
+            published.push(record.expect("a publisher's record"));
+        }
+        let client = client(node, 0, "ender").await;
+        for channel in &self.channels {
+            client.publish(Publish::json(channel, "1").id(END)).await.expect("the end");
+        }
+        let mut received = Vec::new();
+        while let Some(record) = self.readers.join_next().await {
+            received.push(record.expect("a reader's record"));
+        }
+        compare(&published, &received)
+    }
+}
+
+async fn client(node: &Node, n: usize, user: &str) -> Client {
+    let builder = builder(node, transport(n)).token(token(user));
+    builder.request_timeout(Duration::from_secs(60)).connect().await.expect("a connection")
+}
+
+struct Publisher {
+    n: usize,
+    client: Client,
+    channels: Vec<String>,
+    pace: Duration,
+    acknowledged: Arc<AtomicUsize>,
+}
+
+impl Publisher {
+    async fn run(self, stop: CancellationToken) -> Published {
+        let mut record = Published::default();
+        for k in 0.. {
+            if stop.is_cancelled() {
+                break;
+            }
+            let channel = self.channels[(self.n + k) % self.channels.len()].clone();
+            let id = format!("{}-{k}", self.n);
+            let event = Publish::json(&channel, "{}").id(&id);
+            match self.client.publish(event).await {
+                Ok(_) => {
+                    self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                    record.acknowledged.push((channel, id));
+                }
+                Err(_) => record.unknown.push((channel, id)),
+            }
+            tokio::time::sleep(self.pace).await;
+        }
+        record
+    }
+}
+
+async fn read(name: String, client: Client, mut room: meridian_client::Subscription) -> Received {
+    let channel = room.channel().to_owned();
+    let mut ids = Vec::new();
+    loop {
+        // Anything takes less, a restart with all its reconnects too.
+        let next = tokio::time::timeout(Duration::from_secs(60), room.next()).await;
+        match next {
+            Ok(Some(Update::Event(event))) => {
+                let id = event.id.expect("an id");
+                if id == END {
+                    break;
+                }
+                ids.push(id);
+            }
+            Ok(other) => panic!("{name} of {channel} behind {} events: {other:?}", ids.len()),
+            Err(_) => panic!(
+                "{name} of {channel} has heard nothing behind {} events, in state {:?}",
+                ids.len(),
+                *client.state().borrow()
+            ),
+        }
+    }
+    let reconnects = client.session().map_or(0, |session| session.reconnects);
+    Received { name, channel, ids, reconnects }
+}
+
+/// Every acknowledged event once and in order, others at most once, one order for all.
+fn compare(published: &[Published], received: &[Received]) -> Verdict {
+    let mut acknowledged: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut attempted: HashSet<(&str, &str)> = HashSet::new();
+    for record in published {
+        for (channel, id) in &record.acknowledged {
+            acknowledged.entry(channel).or_default().insert(id);
+        }
+        let all = record.acknowledged.iter().chain(&record.unknown);
+        attempted.extend(all.map(|(channel, id)| (&**channel, &**id)));
+    }
+    let mut orders: BTreeMap<&str, &Received> = BTreeMap::new();
+    for record in received {
+        let Received { name, channel, ids, .. } = record;
+        let unique: BTreeSet<&str> = ids.iter().map(|id| &**id).collect();
+        assert_eq!(unique.len(), ids.len(), "{name} of {channel} got an event twice");
+        let empty = BTreeSet::new();
+        let wanted = acknowledged.get(&**channel).unwrap_or(&empty);
+        let lost: Vec<_> = wanted.difference(&unique).collect();
+        assert!(lost.is_empty(), "{name} of {channel} lost {lost:?}");
+        for id in ids {
+            assert!(attempted.contains(&(&**channel, &**id)), "{name} got {id}, which nobody sent");
+        }
+        let first = orders.entry(channel).or_insert(record);
+        assert_eq!(first.ids, *ids, "{} and {name} disagree about {channel}", first.name);
+        assert_publishers_order(record);
+    }
+    Verdict {
+        acknowledged: acknowledged.values().map(BTreeSet::len).sum(),
+        unacknowledged: published.iter().map(|record| record.unknown.len()).sum(),
+        received: received.iter().map(|record| record.ids.len()).sum(),
+        reconnects: received.iter().map(|record| record.reconnects).sum(),
+    }
+}
+
+/// Each publisher sent one after the other.
+fn assert_publishers_order(record: &Received) {
+    let mut newest: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in &record.ids {
+        let (publisher, k) = id.split_once('-').expect("an id of ours");
+        let k: usize = k.parse().expect("an id of ours");
+        let before = newest.insert(publisher, k);
+        assert!(before < Some(k), "{} of {}: {id} came late", record.name, record.channel);
+    }
+}
