@@ -69,6 +69,11 @@ fn effective(options: Options) -> Result<Config> {
         config.auth.keys.push(development::key(&config.storage.dir)?);
     }
     config.policies = development::policies(&config.policies, demo);
+    if options.config.is_none() {
+        // There is no other node to move to.
+        config.drain.spread_ms = 500;
+        config.drain.deadline_ms = 2_000;
+    }
     if config.listen.client.ip() == Ipv4Addr::LOCALHOST {
         // Pages of local servers on other ports are what one develops; they still need a token.
         config.origins = Origins::Any;

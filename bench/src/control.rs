@@ -15,7 +15,7 @@ use crate::stats::Buckets;
 /// What a process of subscribers is told after its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LoadOrder {
-    /// Count from zero.
+    /// Count from zero, and say so: what is published before the answer may go uncounted.
     Reset,
     /// Say what was counted.
     Report,
@@ -30,6 +30,7 @@ pub(crate) enum LoadAnswer {
     Ready {
         opening_ns: u64,
     },
+    Zeroed,
     Report {
         deliveries: u64,
         lost: u64,

@@ -12,7 +12,7 @@ use meridian_core::protocol::{
     Command, CommandFrame, Connect, EventView, Message, PublishItem, encode_command, encode_message,
 };
 use meridian_core::vocabulary::{Body, Epoch, Offset, Position, Prev};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::clock::monotonic_ns;
 use crate::control::{Orders, PublishAnswer, PublishOrder};
@@ -31,8 +31,10 @@ pub(crate) async fn run() -> Result<()> {
         Sink::Meridian(Box::new(open_session(&plan.target).await?))
     };
     orders.answer(&PublishAnswer::Ready).await?;
+    let mut next_id = 2;
     while let Some(PublishOrder::Go { seconds }) = orders.next().await? {
-        let tally = publish(&plan, &mut sink, seconds).await?;
+        let tally = publish(&plan, &mut sink, seconds, next_id).await?;
+        next_id += tally.sent;
         orders.answer(&PublishAnswer::Done { sent: tally.sent, failed: tally.failed }).await?;
     }
     Ok(())
@@ -43,8 +45,10 @@ enum Sink {
     Meridian(Box<WebSocket>),
 }
 
-#[derive(Debug, Default)]
+/// One turn. Ids go on from turn to turn, so that a late answer is nobody's.
+#[derive(Debug)]
 struct Tally {
+    first_id: u64,
     sent: u64,
     answered: u64,
     failed: u64,
@@ -68,11 +72,16 @@ pub(crate) async fn open_session(target: &Target) -> Result<WebSocket> {
     }
 }
 
-async fn publish(plan: &PublishPlan, sink: &mut Sink, seconds: u32) -> Result<Tally> {
+async fn publish(
+    plan: &PublishPlan,
+    sink: &mut Sink,
+    seconds: u32,
+    first_id: u64,
+) -> Result<Tally> {
     let begun = Instant::now();
     let period = Duration::from_secs(1) / plan.rate;
     let total = u64::from(plan.rate) * u64::from(seconds);
-    let mut tally = Tally::default();
+    let mut tally = Tally { first_id, sent: 0, answered: 0, failed: 0 };
     while tally.sent < total {
         let due = begun + period.mul_f64(tally.sent as f64);
         wait_until(due, sink, &mut tally).await?;
@@ -85,22 +94,15 @@ async fn publish(plan: &PublishPlan, sink: &mut Sink, seconds: u32) -> Result<Ta
             }
             Sink::Meridian(socket) => {
                 let item = Publish::json(plan.channels[channel].clone(), data);
-                let command = CommandFrame { id: Some(tally.sent + 2), command: item.into() };
+                let command =
+                    CommandFrame { id: Some(first_id + tally.sent), command: item.into() };
                 socket.send(CODEC, &command).await?;
             }
         }
         tally.sent += 1;
     }
     wait_until(begun + period.mul_f64(total as f64), sink, &mut tally).await?;
-    if let Sink::Meridian(socket) = sink {
-        let rest = async {
-            while tally.answered < tally.sent {
-                tally.take(&socket.next_messages(CODEC).await?);
-            }
-            anyhow::Ok(())
-        };
-        timeout(PATIENCE, rest).await.context("publishes stay without an answer")??;
-    }
+    tally.wait_for_answers(sink).await?;
     Ok(tally)
 }
 
@@ -122,9 +124,27 @@ async fn wait_until(due: Instant, sink: &mut Sink, tally: &mut Tally) -> Result<
 impl Tally {
     fn take(&mut self, messages: &[Message]) {
         for message in messages {
-            self.answered += u64::from(message.id().is_some());
-            self.failed += u64::from(matches!(message, Message::Error(Some(_), _)));
+            if message.id().is_some_and(|id| id >= self.first_id) {
+                self.answered += 1;
+                self.failed += u64::from(matches!(message, Message::Error(..)));
+            }
         }
+    }
+
+    /// What has no answer after a while has failed.
+    async fn wait_for_answers(&mut self, sink: &mut Sink) -> Result<()> {
+        let Sink::Meridian(socket) = sink else { return Ok(()) };
+        let deadline = Instant::now() + PATIENCE;
+        while self.answered < self.sent {
+            match timeout_at(deadline, socket.next_messages(CODEC)).await {
+                Ok(messages) => self.take(&messages?),
+                Err(_) => {
+                    self.failed += self.sent - self.answered;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 }
 

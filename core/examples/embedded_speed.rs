@@ -1,5 +1,5 @@
-//! Measures the embedded stores: `cargo run --release -p meridian-core --example embedded_speed`.
-//! Prints wall time and this process's CPU time (user and system, from /proc).
+//! Measures the embedded stores: `cargo run --release -p meridian-core --example embedded_speed --
+//! [folder] [append|commit|read|apply]`. Prints wall time and this process's CPU time (user and system, from /proc).
 #![allow(clippy::unwrap_used, reason = "a measurement fails by panicking")]
 
 use std::sync::Arc;
@@ -24,14 +24,24 @@ async fn main() {
         || std::env::temp_dir().join(format!("meridian-speed-{}", std::process::id())),
         Into::into,
     );
+    let only = std::env::args().nth(2);
+    let wanted = |phase: &str| only.as_deref().is_none_or(|only| only == phase);
     let stores = open(&folder, Options::default()).await.unwrap();
-    for (in_flight, calls) in [(1, 2_000), (64, 60_000), (512, 300_000)] {
-        appends(&stores, in_flight, calls).await;
+    if wanted("append") {
+        for (in_flight, calls) in [(1, 2_000), (64, 60_000), (512, 300_000)] {
+            appends(&stores, in_flight, calls).await;
+        }
     }
-    commits(&stores).await;
-    reads(&stores, 1).await;
-    reads(&stores, 64).await;
-    applies(&stores).await;
+    if wanted("commit") || wanted("read") {
+        commits(&stores).await;
+    }
+    if wanted("read") {
+        reads(&stores, 1).await;
+        reads(&stores, 64).await;
+    }
+    if wanted("apply") {
+        applies(&stores).await;
+    }
     stores.close().await;
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -45,9 +45,9 @@ function flip(element, delay) {
   if (calm.matches) return;
   element.animate(
     [
-      { transform: 'rotateX(-90deg)', filter: 'brightness(1.8)' },
-      { transform: 'rotateX(22deg)', filter: 'brightness(1.25)', offset: 0.7 },
-      { transform: 'none', filter: 'none' },
+      { transform: 'perspective(260px) rotateX(-90deg)', filter: 'brightness(1.8)' },
+      { transform: 'perspective(260px) rotateX(22deg)', filter: 'brightness(1.25)', offset: 0.7 },
+      { transform: 'perspective(260px) rotateX(0)', filter: 'none' },
     ],
     { duration: FLIP_MS, delay, fill: 'backwards', easing: 'cubic-bezier(.3,.1,.3,1)' },
   );

@@ -36,10 +36,14 @@ var WakingTime = class {
   }
   /** Records a tick; answers whether it came much later than ticks do. */
   tick(now) {
-    const late = now - this.#seen > LATE_MS;
+    const late = this.late(now);
     this.#awake = this.at(now);
     this.#seen = now;
     return { awake: this.#awake, late };
+  }
+  /** Whether a tick is long overdue at `now`. */
+  late(now) {
+    return now - this.#seen > LATE_MS;
   }
   /** Waking time at `now`. */
   at(now) {
@@ -130,10 +134,10 @@ var MeridianError = class extends Error {
   limit;
   applied;
   channel;
-  constructor(code, action, message, details = {}) {
+  constructor(code, action2, message, details = {}) {
     super(message, details.cause === void 0 ? void 0 : { cause: details.cause });
     this.code = code;
-    this.action = action;
+    this.action = action2;
     this.retryAfterMs = details.retryAfterMs;
     this.limit = details.limit;
     this.applied = details.applied;
@@ -161,8 +165,8 @@ function closeError(code, reason) {
 function isTransportFailure(error) {
   return error.code === "connection_lost" || error.code === "connect_failed";
 }
-function asMeridianError(thrown, code, action, message) {
-  return thrown instanceof MeridianError ? thrown : new MeridianError(code, action, message, { cause: thrown });
+function asMeridianError(thrown, code, action2, message) {
+  return thrown instanceof MeridianError ? thrown : new MeridianError(code, action2, message, { cause: thrown });
 }
 
 // src/calls.ts
@@ -675,11 +679,12 @@ var Liveness = class {
 var JOIN_OVERHEAD_BYTES = 5;
 
 // src/outbox.ts
-var SHARE_OF_RATE = 0.9;
-var SHARE_OF_BURST = 0.5;
+var SHARE = 0.9;
+var UNSTATED_BURST_S = 0.5;
 var Outbox = class {
   #codec;
   #limits;
+  #perMs;
   #burst;
   #queue = [];
   #tokens;
@@ -687,7 +692,10 @@ var Outbox = class {
   constructor(codec, limits2, now) {
     this.#codec = codec;
     this.#limits = limits2;
-    this.#burst = Math.max(1, Math.floor(limits2.commandsPerS * SHARE_OF_BURST));
+    this.#perMs = limits2.commandsPerS * SHARE / 1e3;
+    const { commandsBurst: stated } = limits2;
+    const burst = stated === void 0 ? limits2.commandsPerS * UNSTATED_BURST_S : stated * SHARE;
+    this.#burst = Math.max(1, Math.floor(burst));
     this.#tokens = this.#burst;
     this.#filledAt = now;
   }
@@ -713,12 +721,11 @@ var Outbox = class {
     if (this.#queue.length === 0) return null;
     this.#fill(now);
     if (this.#tokens >= 1) return now;
-    const perMs = this.#limits.commandsPerS * SHARE_OF_RATE / 1e3;
     const few = Math.min(this.#queue.length, this.#burst, 16);
-    return now + Math.ceil((few - this.#tokens) / perMs);
+    return now + Math.ceil((few - this.#tokens) / this.#perMs);
   }
   #frame() {
-    const most = Math.min(Math.floor(this.#tokens), this.#limits.batchEvents);
+    const most = Math.floor(this.#tokens);
     let bytes = JOIN_OVERHEAD_BYTES;
     let count = 0;
     for (const command of this.#queue) {
@@ -730,8 +737,7 @@ var Outbox = class {
     return this.#codec.join(this.#queue.splice(0, count));
   }
   #fill(now) {
-    const perMs = this.#limits.commandsPerS * SHARE_OF_RATE / 1e3;
-    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#filledAt) * perMs);
+    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#filledAt) * this.#perMs);
     this.#filledAt = now;
   }
 };
@@ -863,7 +869,8 @@ var READERS = {
     type: "unsubscribed",
     id,
     channel: text(body, "channel"),
-    code: text(body, "code")
+    code: text(body, "code"),
+    action: action(body, "resume")
   }),
   events: (body) => ({
     type: "events",
@@ -930,16 +937,18 @@ function sessionInfo(body) {
 }
 var DEFAULT_LIMITS = limits({});
 function limits(body) {
-  const of = (name, fallback) => {
+  const stated = (name) => {
     const value = maybeNumber(body, name);
-    return value !== void 0 && value > 0 ? value : fallback;
+    return value !== void 0 && value > 0 ? value : void 0;
   };
+  const of = (name, fallback) => stated(name) ?? fallback;
   return {
     eventBytes: of("event_bytes", 65536),
     frameBytes: of("frame_bytes", 1048576),
     batchEvents: of("batch_events", 128),
     channels: of("channels", 1024),
     commandsPerS: of("commands_per_s", 200),
+    commandsBurst: stated("commands_burst"),
     heartbeatMs: of("heartbeat_ms", 25e3),
     publishHorizonMs: of("publish_horizon_ms", 864e5)
   };
@@ -962,18 +971,21 @@ function batchResult(value) {
 }
 function wireError(body) {
   const code = text(body, "code");
-  const action = isAction(body["action"]) ? body["action"] : actionOf(code, "stop");
-  return new MeridianError(code, action, maybeText(body, "message") ?? code, {
+  return new MeridianError(code, action(body, "stop"), maybeText(body, "message") ?? code, {
     retryAfterMs: maybeNumber(body, "retry_after_ms"),
     limit: maybeNumber(body, "limit"),
     applied: maybeText(body, "applied")
   });
+}
+function action(body, fallback) {
+  return isAction(body["action"]) ? body["action"] : actionOf(text(body, "code"), fallback);
 }
 
 // src/session.ts
 var GRACE_MS = 5e3;
 var ANSWER_MS2 = 1e4;
 var CLOSE_REQUESTED = 4e3;
+var NO_REPLY = { reply: () => void 0, failed: () => void 0, lost: () => void 0 };
 var Session = class {
   transport;
   codec;
@@ -1044,11 +1056,16 @@ var Session = class {
   }
   /**
    * Queues a command. Throws `frame_too_large` where no frame can hold it. Commands queued in one
-   * turn of the event loop leave in as few frames as the limits allow.
+   * turn of the event loop leave in as few frames as the limits allow. The answered function waits
+   * for the reply no longer: a subscribe that an unsubscribe overtakes gets none.
    */
-  command(body, handler) {
-    if (this.#phase !== "live" || this.#outbox === null) return handler.lost();
+  command(body, handler = NO_REPLY) {
     const id = this.#nextId++;
+    const forget = () => void this.#replies.delete(id);
+    if (this.#phase !== "live" || this.#outbox === null) {
+      handler.lost();
+      return forget;
+    }
     const encoded = this.codec.encode({ id, ...body });
     if (!this.#outbox.fits(encoded.bytes)) {
       const limit = this.info.limits.frameBytes;
@@ -1056,9 +1073,9 @@ var Session = class {
     }
     this.#replies.set(id, handler);
     this.#outbox.push(encoded);
-    if (this.#flushing) return;
+    if (!this.#flushing) queueMicrotask(() => this.#flush());
     this.#flushing = true;
-    queueMicrotask(() => this.#flush());
+    return forget;
   }
   /** A look at the clock; `doubt` asks the peer for a sign of life at once. */
   tick(awake, doubt) {
@@ -1157,6 +1174,16 @@ var Session = class {
     this.#link.send(this.codec.join([this.codec.encode(message)]));
   }
 };
+
+// src/transport/choice.ts
+var PREFERRED = "webtransport";
+function choose({ mode, usable, remembered, avoid }) {
+  if (mode !== "auto") return { order: [mode], without: mode === PREFERRED ? void 0 : "forced" };
+  const other = "websocket";
+  if (!usable(other)) return { order: [PREFERRED], without: void 0 };
+  if (avoid || !usable(PREFERRED)) return { order: [other], without: "unsupported" };
+  return remembered ? { order: [other], without: "remembered" } : { order: [PREFERRED, other], without: void 0 };
+}
 
 // src/transport/link.ts
 var FIRST_STREAM = 0;
@@ -1283,29 +1310,26 @@ var Dialer = class {
   }
   /** Starts an attempt; exactly one of `won` and `lost` follows, unless it is aborted. */
   dial(greeting, live, won, lost) {
-    return new Attempt(this.#setup, this.#order(), greeting, live, won, lost);
+    return new Attempt(this.#setup, this.#choice(), greeting, live, won, lost);
   }
   /** A session ended; one that went silent speaks against its transport. */
   sessionEnded(transport, error) {
-    if (transport !== "webtransport" || error.code !== "unresponsive") return;
+    if (transport !== PREFERRED || error.code !== "unresponsive") return;
     this.#silentDeaths += 1;
     if (this.#silentDeaths < SILENT_DEATHS) return;
     this.#silentDeaths = 0;
     this.#setup.memory.remember("websocket", this.#setup.clock.now() + SILENCE_MEMORY_MS);
   }
-  #order() {
+  #choice() {
     const { dials, memory, mode, clock, avoidWebTransport } = this.#setup;
-    if (mode !== "auto") return [mode];
     const remembered = memory.recall(clock.now()) === "websocket";
-    const both = ["webtransport", "websocket"];
-    const usable = both.filter((transport) => dials[transport] !== void 0);
-    const alone = usable.length > 1 && (remembered || avoidWebTransport);
-    return alone ? ["websocket"] : usable.length > 0 ? usable : both;
+    const usable = (transport) => dials[transport] !== void 0;
+    return choose({ mode, usable, remembered, avoid: avoidWebTransport });
   }
 };
 var Attempt = class {
   #setup;
-  #order;
+  #choice;
   #greeting;
   #live;
   #won;
@@ -1317,15 +1341,18 @@ var Attempt = class {
   #loser = null;
   #loserTimer = null;
   #preferredFailed = false;
+  /** Why a `connect` over another transport does not go over the preferred one. */
+  #fallback;
   #over = false;
-  constructor(setup, order, greeting, live, won, lost) {
+  constructor(setup, choice, greeting, live, won, lost) {
     this.#setup = setup;
-    this.#order = order;
+    this.#choice = choice;
+    this.#fallback = choice.without ?? "timeout";
     this.#greeting = greeting;
     this.#live = live;
     this.#won = won;
     this.#lost = lost;
-    this.#race = new Race({ order, headStartMs: setup.headStartMs, openMs: OPEN_MS, answerMs: ANSWER_MS3 });
+    this.#race = new Race({ order: choice.order, headStartMs: setup.headStartMs, openMs: OPEN_MS, answerMs: ANSWER_MS3 });
     this.#alarm = new Alarm(setup.clock, () => this.#step({ type: "timer" }));
     this.#step({ type: "start" });
   }
@@ -1339,25 +1366,25 @@ var Attempt = class {
     if (this.#over) return;
     const { clock, waking } = this.#setup;
     const awake = waking.at(clock.now());
-    for (const action of this.#race.handle(event, awake)) this.#carryOut(action);
+    for (const action2 of this.#race.handle(event, awake)) this.#carryOut(action2);
     const next = this.#race.nextAt();
     if (!this.#over && next !== null) this.#alarm.by(clock.now() + Math.max(1, next - awake));
   }
-  #carryOut(action) {
-    switch (action.type) {
+  #carryOut(action2) {
+    switch (action2.type) {
       case "dial":
-        return this.#dial(action.transport);
+        return this.#dial(action2.transport);
       case "greet":
-        return this.#sessions.get(action.transport)?.greet(this.#greeting);
+        return this.#greet(action2.transport);
       case "abandon":
-        return this.#abandon(action.transport);
+        return this.#abandon(action2.transport);
       case "won":
-        return this.#finish(action.transport, action.rivals);
+        return this.#finish(action2.transport, action2.rivals);
       case "lost":
         this.#over = true;
         this.#alarm.clear();
-        if (this.#order.length < 2) this.#setup.memory.forget();
-        return this.#lost(action.error);
+        if (this.#choice.order.length < 2) this.#setup.memory.forget();
+        return this.#lost(action2.error);
     }
   }
   #dial(transport) {
@@ -1371,6 +1398,11 @@ var Attempt = class {
       const typed = asMeridianError(error, "connect_failed", "reconnect", `${transport} could not start`);
       queueMicrotask(() => this.#failed(transport, typed));
     }
+  }
+  #greet(transport) {
+    const fallback = { from: PREFERRED, reason: this.#fallback };
+    const told = transport === PREFERRED ? {} : { fallback };
+    this.#sessions.get(transport)?.greet({ ...this.#greeting, ...told });
   }
   #events(transport) {
     return {
@@ -1390,15 +1422,18 @@ var Attempt = class {
     };
   }
   #failed(transport, error) {
-    if (transport === "webtransport" && isTransportFailure(error)) this.#preferredFailed = true;
+    if (transport === PREFERRED) {
+      this.#fallback = "failed";
+      this.#preferredFailed ||= isTransportFailure(error);
+    }
     this.#step({ type: "failed", transport, error });
   }
   #abandon(transport) {
     const session = this.#sessions.get(transport);
     this.#sessions.delete(transport);
     if (!session) return;
-    if (this.#over && transport === "webtransport" && !this.#opened.has(transport)) return this.#watchLoser(session);
-    if (!this.#over && transport === "webtransport") this.#preferredFailed = true;
+    if (this.#over && transport === PREFERRED && !this.#opened.has(transport)) return this.#watchLoser(session);
+    if (!this.#over && transport === PREFERRED) this.#preferredFailed = true;
     session.close();
   }
   #finish(transport, rivals) {
@@ -1406,7 +1441,7 @@ var Attempt = class {
     this.#over = true;
     this.#alarm.clear();
     this.#sessions.delete(transport);
-    if (transport === "webtransport") this.#remember("webtransport");
+    if (transport === PREFERRED) this.#remember(PREFERRED);
     else if (this.#preferredFailed) this.#remember("websocket");
     this.#won({ session, rivals });
   }
@@ -1427,6 +1462,47 @@ var Attempt = class {
     this.#setup.memory.remember(transport, this.#setup.clock.now() + this.#setup.rememberMs);
   }
 };
+
+// src/ending.ts
+var WAKE_MS = 15e3;
+var Ending = class {
+  #cause;
+  #draining = false;
+  #wokeAt = -Infinity;
+  /** Why the last connection ended, or is about to; `undefined` before the first. */
+  get cause() {
+    return this.#draining ? "drain" : this.#cause;
+  }
+  began() {
+    this.#draining = false;
+    this.#cause = void 0;
+  }
+  /** The node of the running connection said that it stops. */
+  drained() {
+    this.#draining = true;
+  }
+  /** The process had not run for a while. */
+  woke(awake) {
+    this.#wokeAt = awake;
+  }
+  lost(error, awake) {
+    const asleep = awake - this.#wokeAt < WAKE_MS;
+    this.#cause = this.#draining ? "drain" : causeOf(error, asleep);
+    this.#draining = false;
+  }
+  /** The application dropped it: for good, or as a network would. */
+  dropped(closed) {
+    this.#cause = closed ? void 0 : "network";
+    this.#draining = false;
+  }
+};
+function causeOf(error, asleep) {
+  if (error.code === "unresponsive" || error.code === "heartbeat_timeout") return asleep ? "wake" : "heartbeat";
+  if (isTransportFailure(error)) return asleep ? "wake" : "network";
+  if (error.code === "draining") return "drain";
+  if (error.code === "internal_client") return void 0;
+  return error.action === "refresh" ? "refresh" : "server";
+}
 
 // src/machine.ts
 var MAX_REFUSALS = 3;
@@ -1601,6 +1677,7 @@ var Engine = class {
   #waking;
   #dialer;
   #machine;
+  #ending = new Ending();
   #alarm;
   #attempt = null;
   #generation = 0;
@@ -1635,7 +1712,7 @@ var Engine = class {
     const actions = this.#machine.handle(event, now);
     this.#keepTicking();
     this.#alarm.by(this.#machine.wakeAt());
-    for (const action of actions) this.#carryOut(action);
+    for (const action2 of actions) this.#carryOut(action2);
   }
   /** Ends the current session for a reason that asks for a new connection. */
   reconnect(error) {
@@ -1666,8 +1743,8 @@ var Engine = class {
       }
     );
   }
-  #carryOut(action) {
-    switch (action.type) {
+  #carryOut(action2) {
+    switch (action2.type) {
       case "dial":
         return this.#dial();
       case "abort_dial":
@@ -1681,10 +1758,10 @@ var Engine = class {
       case "renew_token":
         return this.#setup.token.invalidate();
       case "stop":
-        return this.#events.stopped(action.error);
+        return this.#events.stopped(action2.error);
       case "state":
-        if (action.state === "closed" || action.state === "stopped") this.#finishRetiring();
-        return this.#events.state(action.state);
+        if (action2.state === "closed" || action2.state === "stopped") this.#finishRetiring();
+        return this.#events.state(action2.state);
     }
   }
   #dial() {
@@ -1702,7 +1779,12 @@ var Engine = class {
     );
   }
   #race(generation, token) {
-    const greeting = token === void 0 ? this.#setup.greeting : { ...this.#setup.greeting, token };
+    const { cause } = this.#ending;
+    const greeting = {
+      ...this.#setup.greeting,
+      ...token === void 0 ? {} : { token },
+      ...cause === void 0 ? {} : { reconnect: cause }
+    };
     this.#attempt = this.#dialer.dial(
       greeting,
       {
@@ -1726,6 +1808,7 @@ var Engine = class {
     if (previous) this.#retiring = { session: previous, until: this.awake + RETIRE_MS };
     this.#attempt = null;
     this.#rivalsUntil = rivals ? this.awake + OWN_TAKEOVER_MS : 0;
+    this.#ending.began();
     this.#setup.token.accepted(session.info.expiresInMs);
     this.handle({ type: "dialed" });
     session.activate();
@@ -1734,6 +1817,7 @@ var Engine = class {
   #message(session, message, lane, bytes) {
     if (message.type === "drain") {
       if (session !== this.#current) return;
+      this.#ending.drained();
       this.#events.drain(message.afterMs);
       return this.handle({ type: "drain", afterMs: message.afterMs });
     }
@@ -1749,6 +1833,8 @@ var Engine = class {
     }
     if (session !== this.#current) return;
     this.#current = null;
+    if (this.#waking.late(this.#setup.clock.now())) this.#ending.woke(this.awake);
+    this.#ending.lost(error, this.awake);
     const moving = this.#attempt !== null || this.awake < this.#rivalsUntil;
     const own = error.code === "taken_over" && moving;
     const reason = own ? new MeridianError(error.code, "reconnect", error.message) : error;
@@ -1766,6 +1852,7 @@ var Engine = class {
     const session = this.#current;
     this.#current = null;
     if (!session) return;
+    this.#ending.dropped(this.state === "closed");
     session.close();
     this.#events.down(session, new MeridianError("closed", "reconnect", "the client closed the connection"));
   }
@@ -1790,7 +1877,10 @@ var Engine = class {
     this.#ticker = this.#setup.clock.setTimeout(() => this.#tick(), TICK_MS);
     const now = this.#setup.clock.now();
     const { awake, late } = this.#waking.tick(now);
-    if (late) this.handle({ type: "wake" });
+    if (late) {
+      this.#ending.woke(awake);
+      this.handle({ type: "wake" });
+    }
     this.#current?.tick(awake, false);
     this.#retiring?.session.tick(awake, false);
     if (this.#retiring && (awake >= this.#retiring.until || this.#events.idle(this.#retiring.session))) {
@@ -2565,7 +2655,6 @@ var Patience = class {
 
 // src/follow.ts
 var ANSWER_TICKS = 30;
-var IGNORE = { reply: () => void 0, failed: () => void 0, lost: () => void 0 };
 var Follow = class {
   channel;
   #start;
@@ -2579,6 +2668,8 @@ var Follow = class {
   #broken = false;
   #lane = 0;
   #asking = null;
+  #forget = () => {
+  };
   #patience;
   #retryAt = 0;
   #askedTicks = 0;
@@ -2591,10 +2682,6 @@ var Follow = class {
   }
   get state() {
     return this.#state;
-  }
-  /** Everything up to here was received. */
-  get position() {
-    return this.#position;
   }
   /** Up to where the region has applied the log, while it is behind the position held. */
   get behind() {
@@ -2632,12 +2719,12 @@ var Follow = class {
     if (!session || session.over || this.#asking || !this.#active || this.#settledOn(session)) return;
     if (this.#port.now() < this.#retryAt) return this.#port.wakeBy(this.#retryAt);
     const { channel } = this;
-    if (this.#source === session) session.command({ unsubscribe: { channel } }, IGNORE);
+    if (this.#source === session) session.command({ unsubscribe: { channel } });
     if (this.#position) this.#port.stats.resubscribes += 1;
     this.#asking = session;
     this.#askedTicks = 0;
     if (this.#source === null) this.#set("subscribing");
-    session.command({ subscribe: { channel, ...this.#from() } }, {
+    this.#forget = session.command({ subscribe: { channel, ...this.#from() } }, {
       reply: (message, lane) => this.#answered(message, session, lane),
       failed: (error) => this.#refused(error, session),
       lost: () => void 0
@@ -2672,7 +2759,7 @@ var Follow = class {
         this.#port.stats.skipped += message.count;
         return this.#app.skipped(message.count);
       case "unsubscribed":
-        return this.#dropped(message.code);
+        return this.#dropped(message);
     }
   }
   laneEnded(session, lane) {
@@ -2711,7 +2798,7 @@ var Follow = class {
   #madeByServer(message, session, lane) {
     if (this.#asking === session || this.#source === session) return;
     if (this.#state === "overflowed") {
-      session.command({ unsubscribe: { channel: this.channel } }, IGNORE);
+      session.command({ unsubscribe: { channel: this.channel } });
     } else if (!this.#position && this.#start === "now" && this.#state !== "loading") {
       this.#settle(message, session, lane);
     }
@@ -2726,12 +2813,7 @@ var Follow = class {
       return this.#wait(this.#patience.conflictMs());
     }
     if (this.#source === session) this.#source = null;
-    if (error.action === "refresh") {
-      if (!this.#patience.mayRefresh()) return this.#end(error);
-      this.#port.renewToken();
-    } else if (error.action === "stop") return this.#end(error);
-    else if (error.action === "reconnect") this.#port.reconnect(error);
-    this.#wait(Math.max(error.retryAfterMs ?? 0, this.#patience.retryMs()));
+    this.#recover(error);
   }
   #events(message, stream, bytes) {
     const { epoch } = message;
@@ -2774,15 +2856,19 @@ var Follow = class {
     const { channel, reason, from } = message;
     this.#app.gap({ channel, reason, from, cursor: cursorOf(place2), epoch: place2.epoch, offset: place2.offset });
   }
-  #dropped(code) {
+  #dropped({ code, action: action2 }) {
     this.#source = null;
     if (this.#asking) return;
-    const action = actionOf(code, "resume");
-    if (action === "stop") {
-      return this.#end(new MeridianError(code, "stop", `the server ended the subscription: ${code}`, { channel: this.channel }));
-    }
-    if (action === "refresh") this.#port.renewToken();
-    this.#wait(this.#patience.retryMs());
+    const { channel } = this;
+    this.#recover(new MeridianError(code, action2, `the server ended the subscription: ${code}`, { channel }));
+  }
+  /** Does what the error asks for, then subscribes again after a while; or ends. */
+  #recover(error) {
+    const hopeless = error.action === "refresh" && !this.#patience.mayRefresh();
+    if (hopeless || error.action === "stop") return this.#end(error);
+    if (error.action === "refresh") this.#port.renewToken();
+    else if (error.action === "reconnect") this.#port.reconnect(error);
+    this.#wait(Math.max(error.retryAfterMs ?? 0, this.#patience.retryMs()));
   }
   /** Something before this event is missing: ask again from the position held, one at a time. */
   #heal() {
@@ -2801,8 +2887,9 @@ var Follow = class {
     this.#source = null;
     this.#asking = null;
     this.#broken = false;
+    this.#forget();
     for (const session of sessions) {
-      if (session && !session.over) session.command({ unsubscribe: { channel: this.channel } }, IGNORE);
+      if (session && !session.over) session.command({ unsubscribe: { channel: this.channel } });
     }
   }
   #end(error) {

@@ -22,8 +22,8 @@ export class Spark {
       svg.append(made);
       return made;
     };
-    this.#areas = names.map((name) => make('polygon', `area ${name}`));
-    this.#lines = names.map((name) => make('polyline', `line ${name}`));
+    this.#areas = names.map((name) => make('path', `area ${name}`));
+    this.#lines = names.map((name) => make('path', `line ${name}`));
     this.#scale = document.createElement('span');
     this.#scale.className = 'scale';
     host.append(svg, this.#scale);
@@ -35,15 +35,23 @@ export class Spark {
     const top = roundUp(most);
     this.#scale.textContent = `${top}${unit}`;
     series.forEach((values, index) => {
-      const points = values
-        .map((value, at) => (value === null ? null : `${x(at, values.length)},${y(value, top)}`))
-        .filter((point) => point !== null);
-      this.#lines[index].setAttribute('points', points.join(' '));
-      const first = points[0]?.split(',')[0];
-      const last = points.at(-1)?.split(',')[0];
-      this.#areas[index].setAttribute('points', points.length > 1 ? `${first},${HEIGHT} ${points.join(' ')} ${last},${HEIGHT}` : '');
+      const runs = runsOf(values).map((run) => run.map((at) => `${x(at, values.length)},${y(values[at], top)}`));
+      const ends = (run) => [run[0], run.at(-1)].map((point) => point.split(',')[0]);
+      this.#lines[index].setAttribute('d', runs.map((run) => `M${run.join('L')}`).join(''));
+      this.#areas[index].setAttribute('d', runs.map((run) => `M${ends(run)[0]},${HEIGHT}L${run.join('L')}L${ends(run)[1]},${HEIGHT}Z`).join(''));
     });
   }
+}
+
+/** The places of values without a hole between them, run by run. */
+function runsOf(values) {
+  const runs = [];
+  values.forEach((value, at) => {
+    if (value === null) return;
+    if (at > 0 && values[at - 1] !== null) runs.at(-1).push(at);
+    else runs.push([at]);
+  });
+  return runs;
 }
 
 function x(at, length) {

@@ -24,7 +24,7 @@ export function faultText(error) {
 
 /** The connection's headline and what goes on. */
 export function stateText({ state, serverAnswers, cutForMs, fault, info }) {
-  if (cutForMs > 0) return { title: 'Cut', detail: `Off the network on purpose, back in ${Math.ceil(cutForMs / 1_000)} s.`, tone: 'busy' };
+  if (cutForMs > 0) return { title: 'Cut', detail: 'Off the network on purpose for ten seconds.', tone: 'busy' };
   switch (state) {
     case 'connected':
       return { title: 'Connected', detail: info ? `Node ${info.node}, region ${info.region}, as ${info.user} of ${info.tenant}.` : '', tone: 'good' };

@@ -78,9 +78,8 @@ impl Metrics {
         self.connections(transport).increment(1.0);
     }
 
-    pub(crate) fn session_ended(&self, transport: &'static str, code: Option<Code>) {
+    pub(crate) fn session_ended(&self, transport: &'static str, cause: &'static str) {
         self.connections(transport).decrement(1.0);
-        let cause = code.map_or("peer", Code::name);
         counter!("meridian_sessions_ended_total", "transport" => transport, "cause" => cause)
             .increment(1);
     }
@@ -138,7 +137,7 @@ fn describe() {
     describe_counter!("meridian_sessions_total", "Sessions begun, by transport");
     describe_counter!(
         "meridian_sessions_ended_total",
-        "Sessions ended, by transport and cause (a code, or peer)"
+        "Sessions ended, by transport and cause (a code, or peer: closed by it, or lost)"
     );
     describe_counter!(
         "meridian_subscribes_total",

@@ -100,7 +100,7 @@ impl Node {
         let spread_ms = self.drain_spread.as_millis() as u64;
         // Fibonacci hashing spreads neighbouring numbers evenly.
         let share = session.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let after = Duration::from_millis(spread_ms * share >> 32);
+        let after = Duration::from_millis((spread_ms * share) >> 32);
         (after.min(self.drain_deadline), self.drain_deadline)
     }
 
@@ -302,7 +302,7 @@ async fn watch_certificates(node: Arc<Node>) {
             Ok(true) => tracing::info!("a new certificate is in use"),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(%error, "the new certificate cannot be used; the old one stays")
+                tracing::warn!(%error, "the new certificate cannot be used; the old one stays");
             }
         }
     }

@@ -2,7 +2,6 @@
 //! into events (duplicates dropped, predecessors named), sends them out live, stores them in the
 //! region's history and keeps the backplane's marker honest. It never answers clients and never
 //! writes to the log.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 pub mod apply;
 mod metering;

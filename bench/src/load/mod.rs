@@ -74,7 +74,7 @@ async fn obey(order: LoadOrder, shared: &Shared, orders: &mut Orders) -> Result<
     match order {
         LoadOrder::Reset => {
             shared.reset();
-            Ok(())
+            orders.answer(&LoadAnswer::Zeroed).await
         }
         LoadOrder::Report => orders.answer(&shared.report()).await,
         LoadOrder::Go { expect } => {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::subject::start_load;
 use crate::cli::ResumeArgs;
 use crate::clock::monotonic_ns;
-use crate::control::{LoadAnswer, LoadOrder};
+use crate::control::{LoadAnswer, LoadOrder, Worker};
 use crate::payload;
 use crate::procfs::cpu_us;
 use crate::publisher::open_session;
@@ -61,34 +61,8 @@ pub(crate) async fn resume(args: ResumeArgs) -> Result<()> {
 
 async fn measure(args: &ResumeArgs) -> Result<Figure> {
     let server = Server::meridian(&args.common, false).await?;
-    let names = channels("resume", args.channels);
-    let warm = LoadPlan {
-        target: server.target.clone(),
-        transport: Transport::WebSocket,
-        connections: names.len().div_ceil(2),
-        channels: from_now(&every_second(&names)),
-        hold: false,
-    };
-    // They stay until the end, so that the hub goes on following their channels.
-    let followers = start_load(&warm).await?;
-    let mut publisher = open_session(&server.target).await?;
-    progress("publishing what will be missed");
-    let begun_at = publish_all(&mut publisher, &names, 1, args.common.bytes).await?;
-    for events in batches(args.behind) {
-        publish_all(&mut publisher, &names, events, args.common.bytes).await?;
-    }
+    let (followers, plan) = prepare(args, &server).await?;
     progress(format_args!("opening {} connections", args.clients));
-    let wanted = names
-        .iter()
-        .zip(begun_at)
-        .map(|(channel, cursor)| Subscribe { channel: channel.clone(), cursor: Some(cursor) });
-    let plan = LoadPlan {
-        target: server.target.clone(),
-        transport: Transport::WebSocket,
-        connections: args.clients,
-        channels: wanted.collect(),
-        hold: true,
-    };
     let (mut clients, opening_ns) = start_load(&plan).await?;
     let expect = (args.clients * args.behind) as u64;
     let cpu_begun = cpu_us(server.pid)?;
@@ -108,6 +82,30 @@ async fn measure(args: &ResumeArgs) -> Result<Figure> {
         events_per_s: events as f64 / wall_s,
         cpu_us_per_event: per(cpu as f64, events),
     })
+}
+
+/// Publishes what will be missed. The followers of half of the channels stay until the end, so that
+/// the hub goes on following those; the clients begin behind each channel's first event.
+async fn prepare(args: &ResumeArgs, server: &Server) -> Result<(Worker, LoadPlan)> {
+    let names = channels("resume", args.channels);
+    let plan = |connections, channels, hold| LoadPlan {
+        target: server.target.clone(),
+        transport: Transport::WebSocket,
+        connections,
+        channels,
+        hold,
+    };
+    let followed = from_now(&every_second(&names));
+    let (followers, _) = start_load(&plan(followed.len(), followed, false)).await?;
+    let mut publisher = open_session(&server.target).await?;
+    progress("publishing what will be missed");
+    let begun_at = publish_all(&mut publisher, &names, 1, args.common.bytes).await?;
+    for events in batches(args.behind) {
+        publish_all(&mut publisher, &names, events, args.common.bytes).await?;
+    }
+    let missed = names.into_iter().zip(begun_at);
+    let missed = missed.map(|(channel, cursor)| Subscribe { channel, cursor: Some(cursor) });
+    Ok((followers, plan(args.clients, missed.collect(), true)))
 }
 
 fn every_second(names: &[String]) -> Vec<String> {

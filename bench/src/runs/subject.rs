@@ -97,6 +97,10 @@ impl Subject {
     /// Lets the publisher go.
     pub(super) async fn begin(&mut self, seconds: u32) -> Result<()> {
         self.load.tell(&LoadOrder::Reset).await?;
+        match self.load.hear(ANSWER).await? {
+            LoadAnswer::Zeroed => {}
+            other => bail!("the subscribers said {other:?}"),
+        }
         self.cpu_begun_us = cpu_us(self.pid)?;
         self.publisher.tell(&PublishOrder::Go { seconds }).await
     }
@@ -122,7 +126,7 @@ impl Subject {
             }
         });
         if all.await.is_err() {
-            turn.missing = due - turn.deliveries;
+            turn.missing = due.saturating_sub(turn.deliveries);
         }
         turn.cpu_us = cpu_us(self.pid)? - self.cpu_begun_us;
         Ok(turn)

@@ -65,6 +65,8 @@ fn fan_out(tls: bool) {
     let mut publisher = Process::start(&["publisher"]);
     publisher.tell(&json!({"target": target, "channels": channels, "bytes": 128, "rate": 200}));
     assert_eq!(publisher.hear(), json!("Ready"));
+    load.tell(&json!("Reset"));
+    assert_eq!(load.hear(), json!("Zeroed"));
     publisher.tell(&json!({"Go": {"seconds": 1}}));
     assert_eq!(publisher.hear(), json!({"Done": {"sent": 200, "failed": 0}}));
 

@@ -12,11 +12,10 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sqlx::Row;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -28,8 +27,7 @@ use self::writer::{Job, Memory, Outcome, Task, Writer};
 use super::OpenError;
 use super::lock::FolderLock;
 use super::queue::{Queue, Weight};
-use super::sqlite::{self, Reader, Readers, Step};
-use crate::policy::Policies;
+use super::sqlite::{self, Reader, Readers, Step, Writing};
 use crate::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
     HistoryRead, Incarnation, ReadBounds, ReadFrom, WindowRow,
@@ -39,10 +37,8 @@ use crate::vocabulary::{ChannelKey, Partition, Position, Stream};
 const STEPS: &[Step] =
     &[(1, "history", include_str!("../../../migrations/sqlite/history/0001_history.sql"))];
 
-/// Channels that one step of a sweep looks at.
-const SWEEP_CHANNELS: usize = 256;
-/// Oldest events of a channel that one step looks at.
-const SWEEP_EVENTS: usize = 512;
+/// Each channel's newest page changes: they should stay in memory, and not be moved with every batch.
+const WRITING: Writing = Writing { cache_kib: 32 << 10, checkpoint_pages: 16_000 };
 /// Batches of a window that are loaded at once.
 const WINDOW_BATCHES: usize = 512;
 
@@ -92,8 +88,10 @@ impl SqliteHistory {
         log: &Incarnation,
         lock: Option<Arc<FolderLock>>,
     ) -> Result<Self, OpenError> {
-        let mut connection = sqlite::writer(file, STEPS).await?;
-        adopt(&mut connection, log).await?;
+        let mut connection = sqlite::writer(file, STEPS, WRITING).await?;
+        if !write::adopt(&mut connection, log).await? {
+            return Err(OpenError::OtherLog);
+        }
         let readers = Readers::open(file, options.readers).await?;
         let limit = Weight { count: options.queue_items, bytes: options.queue_bytes };
         let (queue, hints) = (Arc::new(Queue::new(limit)), Arc::new(SizeHints::new()));
@@ -107,42 +105,6 @@ impl SqliteHistory {
             swept: AtomicI64::new(0),
             writer: Mutex::new(Some(tokio::spawn(writer.run()))),
         })
-    }
-
-    /// One step of a sweep over the channels: removes the oldest events beyond the policies' bounds.
-    /// Events of namespaces without a policy stay. Call it from one place, again and again.
-    pub async fn retain(&self, policies: &Policies, now_ms: u64) -> Result<Swept, HistoryError> {
-        let after = self.swept.load(Ordering::Relaxed);
-        let mut reader = self.reader().await?;
-        let found = sweep::candidates(reader.connection(), after, SWEEP_CHANNELS)
-            .await
-            .map_err(unavailable)?;
-        let mut cuts = Vec::new();
-        for (key, candidate) in &found {
-            let Some(policy) = policies.of(&key.channel) else { continue };
-            if retention::exceeds(candidate, policy.retention, now_ms) {
-                let oldest = sweep::oldest(reader.connection(), candidate.channel_id, SWEEP_EVENTS)
-                    .await
-                    .map_err(unavailable)?;
-                cuts.extend(retention::cut(candidate, &oldest, policy.retention, now_ms));
-            }
-        }
-        drop(reader);
-        let mut swept = Swept { channels: found.len(), ..Swept::default() };
-        // One job a channel, so that a commit never waits for the whole sweep.
-        for cut in cuts {
-            if let Outcome::Removed(events) = self.ask(Task::Remove(vec![cut])).await? {
-                swept.events += events;
-            }
-        }
-        let complete = found.len() < SWEEP_CHANNELS;
-        let last = found.last().map_or(0, |(_, candidate)| candidate.channel_id);
-        self.swept.store(if complete { 0 } else { last }, Ordering::Relaxed);
-        if complete {
-            let (records, age_ms) = self.window;
-            self.ask(Task::PruneWindows { records, age_ms }).await?;
-        }
-        Ok(Swept { complete, ..swept })
     }
 
     /// Stores what is queued, then ends the writer. Later calls answer that it is unavailable.
@@ -313,40 +275,14 @@ impl Task {
                 bytes: batch.events.iter().map(|event| event.weight()).sum(),
             },
             Self::Acknowledge(acks) => Weight { count: acks.len(), bytes: 0 },
-            Self::Remove(cuts) => Weight { count: cuts.len(), bytes: 0 },
-            Self::Claim(_) | Self::PruneWindows { .. } => Weight { count: 1, bytes: 0 },
+            Self::Claim(_) | Self::Remove(_) | Self::PruneWindow(_) => {
+                Weight { count: 1, bytes: 0 }
+            }
         }
     }
 }
 
-/// Notes whose view this history is; refuses another log.
-async fn adopt(
-    connection: &mut sqlx::sqlite::SqliteConnection,
-    log: &Incarnation,
-) -> Result<(), OpenError> {
-    let known = sqlx::query(
-        "SELECT epoch, identity FROM incarnations WHERE log = ? AND epoch >= ? ORDER BY epoch DESC",
-    )
-    .bind(log.log.as_str())
-    .bind(log.epoch.0)
-    .fetch_optional(&mut *connection)
-    .await?;
-    if let Some(row) = known {
-        let (epoch, identity): (u32, String) = (row.try_get(0)?, row.try_get(1)?);
-        if epoch != log.epoch.0 || identity != log.identity {
-            return Err(OpenError::OtherLog);
-        }
-        return Ok(());
-    }
-    sqlx::query("INSERT INTO incarnations VALUES (?, ?, ?)")
-        .bind(log.log.as_str())
-        .bind(log.epoch.0)
-        .bind(log.identity.as_str())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unavailable(error: sqlx::Error) -> HistoryError {
     tracing::error!(%error, "the history can't be read");
     HistoryError

@@ -19,11 +19,13 @@ use self::tail::Tail;
 use self::writer::{Append, Job, Shared, Writer};
 use super::lock::FolderLock;
 use super::queue::{Queue, Refused, Weight};
-use super::sqlite::{self, Readers};
+use super::sqlite::{self, Readers, Writing};
 use super::{Clock, OpenError};
 use crate::seams::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};
 use crate::vocabulary::{Cursor, LogName, Offset, Partition, Position, Record};
 
+/// The log is written at its ends: few pages change.
+const WRITING: Writing = Writing { cache_kib: 8 << 10, checkpoint_pages: 4_000 };
 /// Batches loaded by one read at most.
 const READ_BATCHES: usize = 64;
 
@@ -110,13 +112,13 @@ impl SqliteLog {
         clock: Clock,
         lock: Option<Arc<FolderLock>>,
     ) -> Result<Self, OpenError> {
-        let mut connection = sqlite::writer(file, store::STEPS).await?;
+        let mut connection = sqlite::writer(file, store::STEPS, WRITING).await?;
         let incarnation = store::incarnation(&mut connection, &options).await?;
         let bounds = store::bounds(&mut connection, incarnation.partitions).await?;
         let readers = Readers::open(file, options.readers).await?;
         let limit = Weight { count: options.queue_records, bytes: options.queue_bytes };
         let shared = Arc::new(Shared {
-            queue: Queue::new(limit),
+            queue: Arc::new(Queue::new(limit)),
             tails: bounds.iter().map(|bounds| Tail::new(bounds.begin, bounds.next)).collect(),
             commit_us: AtomicU64::new(0),
         });
@@ -303,6 +305,7 @@ impl Log for SqliteLog {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unavailable(error: sqlx::Error) -> LogError {
     tracing::error!(%error, "the log can't be read");
     LogError::Unavailable

@@ -124,14 +124,21 @@ pub async fn open(folder: &Path, options: Options) -> Result<Embedded, OpenError
 }
 
 impl Embedded {
-    /// One step of retention in history and log. A log's record stays until the history has worked
-    /// it off (and the last one worked off, since its fingerprint is compared), and for D at least.
+    /// Retention in history and log, once through both, in small steps. A log's record stays until
+    /// the history has worked it off (and the last one worked off, since its fingerprint is
+    /// compared), and for D at least. Call it from one place.
     pub async fn retain(
         &self,
         policies: &Policies,
         keep: Keep,
     ) -> Result<(Swept, Trimmed), RetainError> {
-        let swept = self.history.retain(policies, (self.clock)()).await?;
+        let mut swept = Swept::default();
+        while !swept.complete {
+            let step = self.history.retain(policies, (self.clock)()).await?;
+            swept.channels += step.channels;
+            swept.events += step.events;
+            swept.complete = step.complete;
+        }
         let checkpoints = self.history.checkpoints(&streams(&self.log)).await?;
         let floors: Vec<(Partition, Offset)> = checkpoints
             .into_iter()
@@ -140,7 +147,11 @@ impl Embedded {
                 (partition, Offset(checkpoint.position.passed.unsigned_abs()))
             })
             .collect();
-        let trimmed = self.log.retain(keep, floors).await?;
+        let mut trimmed = Trimmed { records: 0, more: true };
+        while trimmed.more {
+            let step = self.log.retain(keep, floors.clone()).await?;
+            trimmed = Trimmed { records: trimmed.records + step.records, ..step };
+        }
         Ok((swept, trimmed))
     }
 

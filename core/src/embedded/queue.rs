@@ -2,7 +2,7 @@
 //! an answer to who hands in; nobody waits for room.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -25,6 +25,10 @@ pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     ready: Notify,
 }
+
+/// The taking end. Dropped (also by a panic), it closes the queue and drops what is in it, so that
+/// nobody waits for an answer that will not come.
+pub(super) struct Taker<T>(Arc<Queue<T>>);
 
 struct State<T> {
     items: VecDeque<(T, Weight)>,
@@ -55,21 +59,9 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Waits, then takes what is there, oldest first, up to `limit` (at least one item). `None`:
-    /// closed and empty. For one taker.
-    pub(super) async fn take(&self, limit: Weight) -> Option<Vec<T>> {
-        loop {
-            {
-                let mut state = self.lock();
-                if !state.items.is_empty() {
-                    return Some(state.drain(limit));
-                }
-                if state.closed {
-                    return None;
-                }
-            }
-            self.ready.notified().await;
-        }
+    /// The taking end; there is one.
+    pub(super) fn taker(self: &Arc<Self>) -> Taker<T> {
+        Taker(self.clone())
     }
 
     /// Takes nothing more in; what is queued is still taken out.
@@ -80,6 +72,37 @@ impl<T> Queue<T> {
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Taker<T> {
+    /// Waits, then takes what is there, oldest first, up to `limit` (at least one item). `None`:
+    /// closed and empty.
+    pub(super) async fn take(&self, limit: Weight) -> Option<Vec<T>> {
+        loop {
+            {
+                let mut state = self.0.lock();
+                if !state.items.is_empty() {
+                    return Some(state.drain(limit));
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            self.0.ready.notified().await;
+        }
+    }
+}
+
+impl<T> Drop for Taker<T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.queued = Weight::default();
+        let left = std::mem::take(&mut state.items);
+        // Items are dropped outside the lock: what they hold is not known here.
+        drop(state);
+        drop(left);
     }
 }
 
@@ -125,23 +148,35 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_by_count_and_by_bytes() {
-        let queue = Queue::new(weight(3, 100));
+        let queue = Arc::new(Queue::new(weight(3, 100)));
+        let taker = queue.taker();
         queue.push('a', weight(1, 90)).unwrap();
         assert_eq!(queue.push('b', weight(1, 11)), Err(Refused::Full(weight(1, 90))));
         queue.push('b', weight(1, 5)).unwrap();
         queue.push('c', weight(1, 5)).unwrap();
         assert_eq!(queue.push('d', weight(1, 0)), Err(Refused::Full(weight(3, 100))));
-        assert_eq!(queue.take(weight(2, 100)).await, Some(vec!['a', 'b']));
+        assert_eq!(taker.take(weight(2, 100)).await, Some(vec!['a', 'b']));
         queue.close();
         assert_eq!(queue.push('d', weight(1, 0)), Err(Refused::Closed));
-        assert_eq!(queue.take(weight(2, 100)).await, Some(vec!['c']));
-        assert_eq!(queue.take(weight(2, 100)).await, None);
+        assert_eq!(taker.take(weight(2, 100)).await, Some(vec!['c']));
+        assert_eq!(taker.take(weight(2, 100)).await, None);
     }
 
     #[tokio::test]
     async fn an_item_beyond_every_limit_passes_an_empty_queue() {
-        let queue = Queue::new(weight(1, 10));
+        let queue = Arc::new(Queue::new(weight(1, 10)));
         queue.push('a', weight(5, 500)).unwrap();
-        assert_eq!(queue.take(weight(1, 1)).await, Some(vec!['a']));
+        assert_eq!(queue.taker().take(weight(1, 1)).await, Some(vec!['a']));
+    }
+
+    #[tokio::test]
+    async fn without_a_taker_nobody_waits() {
+        let queue = Arc::new(Queue::new(weight(9, 9)));
+        let (reply, answer) = tokio::sync::oneshot::channel::<()>();
+        queue.push(reply, weight(1, 1)).unwrap();
+        drop(queue.taker());
+        assert!(answer.await.is_err());
+        let (reply, _) = tokio::sync::oneshot::channel();
+        assert_eq!(queue.push(reply, weight(1, 1)), Err(Refused::Closed));
     }
 }

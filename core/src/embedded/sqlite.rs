@@ -18,6 +18,16 @@ pub(super) type Step = (i64, &'static str, &'static str);
 /// Rows that a connection's thread may be ahead of its reader.
 const ROW_BUFFER: usize = 16;
 
+/// What a writing connection takes of memory and lets the write-ahead log grow to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writing {
+    /// Pages in memory, in KiB.
+    pub(super) cache_kib: u32,
+    /// Pages in the write-ahead log before they are moved into the file. More: a page that changes
+    /// often is moved less often.
+    pub(super) checkpoint_pages: u32,
+}
+
 /// Connections that only read, handed out to one reader at a time.
 pub(super) struct Readers {
     idle: Mutex<Vec<SqliteConnection>>,
@@ -79,8 +89,13 @@ impl Drop for Reader<'_> {
 pub(super) async fn writer(
     file: &Path,
     steps: &'static [Step],
+    writing: Writing,
 ) -> Result<SqliteConnection, OpenError> {
-    let mut connection = options(file).create_if_missing(true).connect().await?;
+    let options = options(file)
+        .create_if_missing(true)
+        .pragma("cache_size", format!("-{}", writing.cache_kib))
+        .pragma("wal_autocheckpoint", writing.checkpoint_pages.to_string());
+    let mut connection = options.connect().await?;
     let migrations = steps
         .iter()
         .map(|(version, name, sql)| {
@@ -117,6 +132,5 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(256)
         .row_buffer_size(ROW_BUFFER)
         .pragma("cache_size", "-8192")
-        .pragma("wal_autocheckpoint", "4000")
         .disable_statement_logging()
 }

@@ -371,7 +371,7 @@ fn command_wire<'a, R: RawRef<'a>>(frame: &'a CommandFrame) -> CommandWire<'a, R
             });
         }
         Command::Refresh { token } => {
-            wire.refresh = Some(RefreshWire { token: token.as_str().into() })
+            wire.refresh = Some(RefreshWire { token: token.as_str().into() });
         }
         Command::Ping => wire.ping = Some(Empty {}),
         Command::Pong => wire.pong = Some(Empty {}),

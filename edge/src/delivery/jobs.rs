@@ -152,7 +152,7 @@ fn grouped(jobs: Vec<Job>) -> Vec<Work> {
     for job in jobs {
         match job {
             Job::Open { channel, key, stream, stored } => {
-                opens.push((channel, key, stream, stored))
+                opens.push((channel, key, stream, stored));
             }
             Job::Close { key, stream } => closes.push((key, stream)),
             Job::Repair { channel, key, stream, after } => {

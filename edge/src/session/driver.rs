@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use meridian_core::auth::TokenError;
+use meridian_core::auth::{Identity, TokenError};
 use meridian_core::protocol::{
     Code, CommandFrame, HistoryRequest, Message, Subscribed, decode_commands,
 };
@@ -20,13 +20,13 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{Act, Machine, OpId};
+use super::machine::{Act, Generation, Machine, OpId};
 use super::outbox::{Flushed, Outbox, Wrote};
 use super::work::{self, Done, Following};
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
-use crate::worker::Context;
+use crate::worker::{Admission, Context};
 
 /// A client that does not take even the close within this time is dropped.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
@@ -107,7 +107,12 @@ pub(crate) struct SessionParts {
     pub(crate) lanes: usize,
     /// The token that header or query had.
     pub(crate) token: Option<String>,
+    /// Counts the session as long as it lives.
+    pub(crate) admission: Admission,
 }
+
+/// Whose session it is now; publishes under way look again.
+type CurrentIdentity = Rc<RefCell<Option<(Generation, Rc<Identity>)>>>;
 
 struct Driver<C> {
     context: Rc<Context>,
@@ -120,7 +125,7 @@ struct Driver<C> {
     /// History reads that wait for their turn, and how many are under way.
     histories: VecDeque<(Option<u64>, HistoryRequest)>,
     reading: usize,
-    identity: Rc<RefCell<Option<(u32, Rc<meridian_core::auth::Identity>)>>>,
+    identity: CurrentIdentity,
     lanes: usize,
     no_more_lanes: bool,
     name: Option<crate::names::Ownership>,
@@ -131,6 +136,7 @@ struct Driver<C> {
     drain_told: bool,
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
+    _admission: Admission,
 }
 
 enum Woken {
@@ -142,12 +148,13 @@ enum Woken {
     TakenOver,
 }
 
-/// Runs a session to its end.
-pub(crate) async fn run_session<C: Connection>(
+/// A session, to be run to its end. Everything is built before the future is: what a future is called with
+/// takes room in it for as long as it lives, and there are ten thousands of them.
+pub(crate) fn session<C: Connection>(
     context: Rc<Context>,
     connection: C,
     parts: SessionParts,
-) {
+) -> impl Future<Output = ()> {
     let now = Instant::now();
     let outbox = Outbox::new(parts.own_lane);
     let session = Rc::new(Session {
@@ -179,10 +186,14 @@ pub(crate) async fn run_session<C: Connection>(
         transport: parts.transport,
         drain_told: false,
         peer_closed: false,
+        _admission: parts.admission,
         context,
     };
-    driver.run().await;
-    driver.finish().await;
+    async move {
+        driver.run().await;
+        // In a box of its own: it is needed once, at the end.
+        Box::pin(driver.finish()).await;
+    }
 }
 
 impl<C: Connection> Driver<C> {
@@ -510,7 +521,12 @@ impl<C: Connection> Driver<C> {
         for (_, (follower, ..)) in self.followers.drain() {
             self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
         }
-        self.context.node.metrics.session_ended(self.transport, code);
+        let cause = match code {
+            Some(code) => code.name(),
+            None if self.peer_closed => "peer",
+            None => "lost",
+        };
+        self.context.node.metrics.session_ended(self.transport, cause);
         if code.is_some() || self.peer_closed {
             let session = self.session.clone();
             // What was said before the close should arrive; a reader that is stuck must not hold us.

@@ -1,6 +1,7 @@
 //! A WebSocket connection: the upgrade's answer, and the session's view of the socket.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 
@@ -15,8 +16,8 @@ use tungstenite::handshake::derive_accept_key;
 use super::socket::{Socket, SocketLane};
 use super::websocket_frames::{FrameDecoder, Item, close, close_echo, pong};
 use crate::frame::{Format, Framing};
-use crate::session::{Connection, LaneWriter, Received, SessionParts, run_session};
-use crate::worker::Context;
+use crate::session::{Connection, LaneWriter, Received, SessionParts, session};
+use crate::worker::{Admission, Context};
 
 /// What an upgrade request asked for.
 pub(crate) struct Upgrade {
@@ -71,14 +72,15 @@ impl Upgrade {
     }
 }
 
-/// Runs the session of an upgraded socket. `early` is what the client sent right behind its request.
-pub(crate) async fn run(
+/// The session of an upgraded socket. `early` is what the client sent right behind its request.
+pub(crate) fn run(
     context: Rc<Context>,
     socket: Socket,
-    early: &[u8],
+    mut early: Vec<u8>,
     upgrade: Upgrade,
     token: Option<String>,
-) {
+    admission: Admission,
+) -> impl Future<Output = ()> {
     let socket = Rc::new(socket);
     let limit = context.node.settings.limits.frame_bytes as usize;
     let mut connection = WebSocket {
@@ -89,8 +91,9 @@ pub(crate) async fn run(
         received: VecDeque::new(),
     };
     if !early.is_empty() {
-        connection.take(&mut early.to_vec());
+        connection.take(&mut early);
     }
+    drop(early);
     let parts = SessionParts {
         id: context.next_session(),
         format: Format { codec: upgrade.codec, framing: Framing::WebSocket },
@@ -98,8 +101,9 @@ pub(crate) async fn run(
         own_lane: Box::new(SocketLane(socket)),
         lanes: 0,
         token,
+        admission,
     };
-    Box::pin(run_session(context, connection, parts)).await;
+    session(context, connection, parts)
 }
 
 struct WebSocket {

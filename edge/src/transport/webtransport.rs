@@ -11,12 +11,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use meridian_core::protocol::{Code, Codec, FrameReader};
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::quic::{H3Connection, H3Stream, respond};
 use crate::frame::{Format, Framing};
 use crate::http_api;
-use crate::session::{Connection, LaneBroken, LaneWriter, Received, SessionParts, run_session};
+use crate::session::{Connection, LaneBroken, LaneWriter, Received, SessionParts, session};
 use crate::worker::Context;
 
 /// Stream types and capsules of the draft.
@@ -30,7 +31,7 @@ const FIRST_STREAM_CODE: u64 = 0x52e4_a40f_a8db;
 /// The peer gets this long to take our close.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
-/// Answers a CONNECT and runs its session. From here on h3 is only kept alive: it must not take the
+/// Answers a CONNECT and starts its session. From here on h3 is only kept alive: it must not take the
 /// session's streams.
 pub(super) async fn accept(
     context: Rc<Context>,
@@ -71,7 +72,7 @@ pub(super) async fn accept(
     };
     // Control before events.
     let _ = send.set_priority(1);
-    let guard = context.admit_session();
+    let admission = context.admit_session();
     let limit = context.node.settings.limits.frame_bytes as usize;
     let connection = WebTransport {
         quic,
@@ -88,9 +89,10 @@ pub(super) async fn accept(
         own_lane: Box::new(QuicLane(send)),
         lanes: LANES,
         token,
+        admission,
     };
-    Box::pin(run_session(context, connection, parts)).await;
-    drop(guard);
+    // A task of its own: this one's frame held the handshake.
+    spawn_local(session(context, connection, parts));
 }
 
 type Negotiated = (Codec, Option<&'static str>, Option<String>);
@@ -145,6 +147,8 @@ struct WebTransport {
 enum Event {
     Bytes(Bytes),
     Refuse(Option<SendStream>, RecvStream),
+    /// The peer closed the session.
+    Closed,
     Over,
 }
 
@@ -156,7 +160,7 @@ impl WebTransport {
                 _ => Event::Over,
             },
             // A capsule ends the session, and so does the stream's end; nothing else is said there.
-            _ = self.connect.recv_data() => Event::Over,
+            said = self.connect.recv_data() => if said.is_ok() { Event::Closed } else { Event::Over },
             stream = self.quic.accept_uni() => match stream {
                 Ok(stream) => Event::Refuse(None, stream),
                 Err(_) => Event::Over,
@@ -174,6 +178,7 @@ impl Connection for WebTransport {
         loop {
             match self.event().await {
                 Event::Over => return Received::Closed(None),
+                Event::Closed => return Received::Closed(Some(Bytes::new())),
                 Event::Refuse(send, mut receive) => {
                     // HTTP/3's own late streams are tolerated unread; the session has no use for others.
                     let code = stream_code(Code::Unsupported);

@@ -49,11 +49,12 @@ CREATE TABLE events (
     PRIMARY KEY (channel_id, epoch, offset)
 ) WITHOUT ROWID;
 
--- The window of duplicates: one row a batch, 32 bytes a record (offset, log time, key).
+-- The window of duplicates: one row a batch, 32 bytes a record (offset, log time, key). `total`
+-- counts the records of all rows up to this one, removed ones too; `time_ms` is the newest record's.
 CREATE TABLE windows (
     stream_id   INTEGER NOT NULL,
     last_offset INTEGER NOT NULL,
-    records     INTEGER NOT NULL,
+    total       INTEGER NOT NULL,
     time_ms     INTEGER NOT NULL,
     packed      BLOB    NOT NULL,
     PRIMARY KEY (stream_id, last_offset)

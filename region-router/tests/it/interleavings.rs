@@ -2,7 +2,7 @@
 
 use meridian_core::seams::Checkpoint;
 use meridian_region_router::partition::Outcome;
-use meridian_region_router::{Halt, PartitionState};
+use meridian_region_router::{Halt, PartitionState, Pause};
 
 use crate::world::{World, at, record};
 
@@ -31,6 +31,44 @@ async fn a_failover_that_loses_writes_under_load_is_found_by_the_next_apply() {
     world.backplane.lose_writes(2);
     let last = world.publish_many("b", 2);
     world.until_marked(last).await;
+    world.until_stored().await;
+    world.check();
+    running.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_in_the_middle_of_a_batch_loses_nothing() {
+    for (after, lost) in [(1, 1), (4, 2), (4, 4), (4, 6)] {
+        let world = World::new();
+        let mut running = world.start();
+        world.publish_many("a", 3);
+        world.until_stored().await;
+        world.backplane.state().failover_after = Some((after, lost));
+        let last = world.publish_many("b", 8);
+        world.until_stored().await;
+        world.until_marked(last).await;
+        world.check();
+        running.until_state(PartitionState::Live).await;
+        running.kill().await;
+    }
+}
+
+/// The repair takes its heads from the history: what went out must be there first.
+#[tokio::test(start_paused = true)]
+async fn a_repair_waits_until_the_history_holds_what_went_out() {
+    let world = World::new();
+    let mut running = world.start();
+    let stored = world.publish_many("a", 3);
+    world.until_stored().await;
+    world.history.open(false);
+    let last = world.publish_many("b", 3);
+    running.until_applied(last).await;
+    world.backplane.lose_writes(4);
+    running.until_state(PartitionState::Paused(Pause::Repairing)).await;
+    assert_eq!(world.backplane.state().marker, Some(at(stored - 1)), "not repaired to less");
+    world.history.open(true);
+    running.until_state(PartitionState::Live).await;
+    assert_eq!(world.backplane.state().marker, Some(at(last)));
     world.until_stored().await;
     world.check();
     running.kill().await;

@@ -170,11 +170,13 @@ impl Builder {
         let handshake_timeout = Duration::from_secs(10);
         let address = Address::parse(&self.url)?;
         let dialer = Dialer::new(address, self.codec, self.trust, handshake_timeout)?;
+        let (transports, no_webtransport) = dialer.narrow(self.choice)?;
         let config = Config {
             subscriber: self.subscriber,
             token: self.token,
             has_token_source: self.token_source.is_some(),
-            transports: dialer.narrow(self.choice)?,
+            transports,
+            no_webtransport,
             reconnect: self.reconnect,
             retry: Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) },
             handshake_timeout,

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::connection::{Ask, Input, Machine, Output, State};
 use crate::error::Lost;
 use crate::mailbox::Attention;
-use crate::transport::{Dialer, Link};
+use crate::transport::{Dialed, Dialer, Link};
 
 /// Commands are joined into frames of about this size.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -44,7 +44,7 @@ pub(crate) struct Driver {
 #[derive(Default)]
 pub(crate) struct Io {
     link: Option<Link>,
-    dialing: Pending<Result<Link, Lost>>,
+    dialing: Pending<Result<(Link, Dialed), Lost>>,
     fetching: Pending<Result<String, Lost>>,
     /// The connection before this one, until it is closed.
     closing: Pending<()>,
@@ -100,14 +100,13 @@ impl Driver {
         }
     }
 
-    fn dialed(&mut self, dialed: Result<Link, Lost>) -> Input {
+    fn dialed(&mut self, dialed: Result<(Link, Dialed), Lost>) -> Input {
         match dialed {
-            Ok(link) => {
-                let transport = link.transport();
+            Ok((link, dialed)) => {
                 if let Some(old) = self.io.link.replace(link) {
                     self.io.closing = Some(Box::pin(hang_up(Some(old), Code::Requested)));
                 }
-                Input::Dialed(transport)
+                Input::Dialed(dialed)
             }
             Err(lost) => Input::DialFailed(lost),
         }

@@ -88,6 +88,17 @@ impl Lost {
         }
     }
 
+    /// What the server's operators call it.
+    pub(crate) fn cause(&self) -> &'static str {
+        match (self, self.code()) {
+            (_, Some(Code::Draining)) => "drain",
+            (Lost::TimedOut, _) | (_, Some(Code::HeartbeatTimeout)) => "heartbeat",
+            (_, Some(code)) if code.action() == Action::Refresh => "refresh",
+            (Lost::Malformed | Lost::Refused(_), _) | (_, Some(_)) => "server",
+            _ => "network",
+        }
+    }
+
     /// The server's code, where it gave one that this version knows.
     pub fn code(&self) -> Option<Code> {
         match self {

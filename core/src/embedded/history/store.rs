@@ -122,6 +122,8 @@ pub(super) struct StreamRow {
     pub(super) id: i64,
     pub(super) fence: u64,
     pub(super) checkpoint: Option<Checkpoint>,
+    /// Records that the window was ever given.
+    pub(super) window_total: u64,
 }
 
 pub(super) async fn stream(
@@ -129,8 +131,9 @@ pub(super) async fn stream(
     stream: &Stream,
 ) -> Result<Option<StreamRow>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT id, fence, passed, kept_epoch, kept_passed, fingerprint FROM streams \
-         WHERE log = ? AND epoch = ? AND partition = ?",
+        "SELECT id, fence, passed, kept_epoch, kept_passed, fingerprint, coalesce((\
+         SELECT total FROM windows WHERE stream_id = id ORDER BY last_offset DESC LIMIT 1), 0) \
+         FROM streams WHERE log = ? AND epoch = ? AND partition = ?",
     )
     .bind(stream.log.as_str())
     .bind(stream.epoch.0)
@@ -150,7 +153,12 @@ fn stream_row(row: &SqliteRow, stream: &Stream) -> Result<StreamRow, sqlx::Error
             fingerprint: row.try_get::<Vec<u8>, _>(5)?.try_into().map_err(|_| damaged())?,
         }),
     };
-    Ok(StreamRow { id: row.try_get(0)?, fence: row.try_get::<i64, _>(1)? as u64, checkpoint })
+    Ok(StreamRow {
+        id: row.try_get(0)?,
+        fence: row.try_get::<i64, _>(1)? as u64,
+        checkpoint,
+        window_total: row.try_get::<i64, _>(6)? as u64,
+    })
 }
 
 /// The newest batches of a stream's window below `below`, newest first, packed.

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::row;
 use super::store::channel_key;
 use crate::embedded::sqlite::values;
-use crate::seams::{Acknowledged, AcknowledgedKey, Checkpoint, WindowRow};
+use crate::seams::{Acknowledged, AcknowledgedKey, Checkpoint, Incarnation, WindowRow};
 use crate::vocabulary::{ChannelKey, Epoch, Position, Stream};
 
 /// Rows of one statement.
@@ -42,6 +42,13 @@ pub(super) struct EventRow {
 pub(super) struct Cut {
     pub(super) channel_id: i64,
     pub(super) through: Position,
+}
+
+/// A window's oldest batches, to be removed through an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pruned {
+    pub(super) stream_id: i64,
+    pub(super) last_offset: i64,
 }
 
 /// Raises a stream's fence; makes its row.
@@ -82,17 +89,18 @@ pub(super) async fn checkpoint(
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores a batch's window rows (at least one).
+/// Stores a batch's window rows, if there are any; `total` counts them in.
 pub(super) async fn window(
     connection: &mut SqliteConnection,
     stream_id: i64,
     rows: &[WindowRow],
+    total: u64,
 ) -> Result<(), sqlx::Error> {
     let Some(last) = rows.last() else { return Ok(()) };
     sqlx::query("INSERT INTO windows VALUES (?, ?, ?, ?, ?)")
         .bind(stream_id)
         .bind(last.offset.0 as i64)
-        .bind(rows.len() as i64)
+        .bind(total as i64)
         .bind(last.time_ms as i64)
         .bind(row::encode_window(rows))
         .execute(connection)
@@ -241,22 +249,40 @@ pub(super) async fn remove(
     Ok(events as u64)
 }
 
-/// Removes the window's batches that no later record can be compared with: behind `records` newer
-/// ones, or more than `age_ms` older than the newest.
-pub(super) async fn prune_windows(
+/// Removes a window's oldest batches.
+pub(super) async fn prune_window(
     connection: &mut SqliteConnection,
-    (records, age_ms): (u32, u64),
+    pruned: Pruned,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "DELETE FROM windows WHERE (stream_id, last_offset) IN (\
-         SELECT stream_id, last_offset FROM (SELECT stream_id, last_offset, time_ms, \
-         sum(records) OVER newer - records AS newer, max(time_ms) OVER newer AS newest \
-         FROM windows WINDOW newer AS (PARTITION BY stream_id ORDER BY last_offset DESC)) \
-         WHERE newer >= ?1 OR time_ms < newest - ?2)",
-    )
-    .bind(records)
-    .bind(i64::try_from(age_ms).unwrap_or(i64::MAX))
-    .execute(connection)
-    .await?;
+    sqlx::query("DELETE FROM windows WHERE stream_id = ? AND last_offset <= ?")
+        .bind(pruned.stream_id)
+        .bind(pruned.last_offset)
+        .execute(connection)
+        .await?;
     Ok(())
+}
+
+/// Notes whose view this history is. `false`: it is another log's, or a later epoch's.
+pub(super) async fn adopt(
+    connection: &mut SqliteConnection,
+    log: &Incarnation,
+) -> Result<bool, sqlx::Error> {
+    let others: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM incarnations \
+         WHERE log <> ?1 OR epoch > ?2 OR (epoch = ?2 AND identity <> ?3)",
+    )
+    .bind(log.log.as_str())
+    .bind(log.epoch.0)
+    .bind(log.identity.as_str())
+    .fetch_one(&mut *connection)
+    .await?;
+    if others == 0 {
+        sqlx::query("INSERT OR IGNORE INTO incarnations VALUES (?, ?, ?)")
+            .bind(log.log.as_str())
+            .bind(log.epoch.0)
+            .bind(log.identity.as_str())
+            .execute(connection)
+            .await?;
+    }
+    Ok(others == 0)
 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::hints::SizeHints;
 use super::row;
 use super::store::{self, StreamRow};
-use super::write::{self, Cut, EventRow, Growth, Known};
+use super::write::{self, Cut, EventRow, Growth, Known, Pruned};
 use crate::embedded::lock::FolderLock;
 use crate::embedded::queue::{Queue, Weight};
 use crate::seams::{Acknowledged, AcknowledgedKey, Batch, HistoryError};
@@ -32,8 +32,8 @@ pub(super) enum Task {
     Commit(Stream, Batch),
     Claim(Stream),
     Acknowledge(Vec<(AcknowledgedKey, Acknowledged)>),
-    Remove(Vec<Cut>),
-    PruneWindows { records: u32, age_ms: u64 },
+    Remove(Cut),
+    PruneWindow(Pruned),
 }
 
 #[derive(Debug)]
@@ -62,7 +62,8 @@ pub(super) struct Memory {
 impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) async fn run(mut self) {
-        while let Some(jobs) = self.queue.take(COMMIT).await {
+        let taker = self.queue.taker();
+        while let Some(jobs) = taker.take(COMMIT).await {
             let (tasks, replies): (Vec<_>, Vec<_>) =
                 jobs.into_iter().map(|job| (job.task, job.reply)).unzip();
             match self.transact(tasks).await {
@@ -124,15 +125,9 @@ impl Memory {
                 write::acknowledge(connection, &acks).await?;
                 Ok(Outcome::Done)
             }
-            Task::Remove(cuts) => {
-                let mut removed = 0;
-                for cut in cuts {
-                    removed += write::remove(connection, cut).await?;
-                }
-                Ok(Outcome::Removed(removed))
-            }
-            Task::PruneWindows { records, age_ms } => {
-                write::prune_windows(connection, (records, age_ms)).await?;
+            Task::Remove(cut) => Ok(Outcome::Removed(write::remove(connection, cut).await?)),
+            Task::PruneWindow(pruned) => {
+                write::prune_window(connection, pruned).await?;
                 Ok(Outcome::Done)
             }
         }
@@ -160,10 +155,12 @@ impl Memory {
         }
         batch.window.retain(|row| Some(Position::at(stream.epoch, row.offset)) > stored);
         batch.events.retain(|event| Some(event.position()) > stored);
-        write::window(connection, row.id, &batch.window).await?;
+        let window_total = row.window_total + batch.window.len() as u64;
+        write::window(connection, row.id, &batch.window, window_total).await?;
         self.store_events(connection, stream, &batch.events).await?;
         if let Some(row) = self.streams.get_mut(stream) {
             row.checkpoint = Some(batch.checkpoint);
+            row.window_total = window_total;
         }
         Ok(Outcome::Done)
     }

@@ -43,7 +43,7 @@ pub(super) struct Append {
 
 /// What the writer shares with the log's handle.
 pub(super) struct Shared {
-    pub(super) queue: Queue<Job>,
+    pub(super) queue: Arc<Queue<Job>>,
     pub(super) tails: Vec<Tail>,
     /// How long the last commit took.
     pub(super) commit_us: AtomicU64,
@@ -76,7 +76,8 @@ enum Failure {
 impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) async fn run(mut self) {
-        while let Some(jobs) = self.shared.clone().queue.take(COMMIT).await {
+        let taker = self.shared.queue.taker();
+        while let Some(jobs) = taker.take(COMMIT).await {
             let mut appends = Vec::with_capacity(jobs.len());
             for job in jobs {
                 match job {
@@ -260,6 +261,7 @@ impl Plan {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unavailable(error: sqlx::Error) -> LogError {
     tracing::error!(%error, "the log's retention failed");
     LogError::Unavailable

@@ -247,15 +247,9 @@ impl Machine {
         if matches!(command, Command::Pong) {
             return;
         }
-        if let Err(wait) = self.bucket.take(now) {
-            self.violations += 1;
-            if self.violations >= RATE_VIOLATIONS {
-                return self.close(Code::RateLimited, acts);
-            }
-            let error = ReplyError::of(Code::RateLimited)
-                .retry_after(wait.as_millis() as u64 + 1)
-                .limit(self.settings.limits.commands_per_s);
-            return acts.push(Act::Send(Message::Error(id, error)));
+        match self.bucket.take(now) {
+            Ok(()) => self.violations = self.violations.saturating_sub(1),
+            Err(wait) => return self.too_fast(id, wait, acts),
         }
         match (&self.state, command) {
             (State::AwaitingConnect { .. }, Command::Connect(connect)) => {
@@ -267,10 +261,24 @@ impl Machine {
         }
     }
 
+    /// Commands that were refused are told different times, or they would all come back at once.
+    fn too_fast(&mut self, id: Option<u64>, wait: Duration, acts: &mut Vec<Act>) {
+        self.violations += 1;
+        if self.violations >= RATE_VIOLATIONS {
+            return self.close(Code::RateLimited, acts);
+        }
+        let limit = self.settings.limits.commands_per_s;
+        let turn_ms = u64::from(self.violations - 1) * 1000 / limit.max(1);
+        let error = ReplyError::of(Code::RateLimited)
+            .retry_after(wait.as_millis() as u64 + 1 + turn_ms)
+            .limit(limit);
+        acts.push(Act::Send(Message::Error(id, error)));
+    }
+
     fn open_command(&mut self, id: Option<u64>, command: Command, acts: &mut Vec<Act>) {
         match command {
             Command::Connect(_) => refuse(id, Code::AlreadyConnected, acts),
-            Command::Subscribe(subscribe) => self.subscribe(id, subscribe, acts),
+            Command::Subscribe(subscribe) => self.subscribe(id, &subscribe, acts),
             Command::Unsubscribe { channel } => self.unsubscribe(id, &channel, acts),
             Command::Publish(item) => self.publish(id, vec![item], false, acts),
             Command::PublishBatch { events } => self.publish(id, events, true, acts),

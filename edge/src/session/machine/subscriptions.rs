@@ -8,7 +8,12 @@ use super::{Act, Generation, Machine, OpId, State, Subscription, ended, refuse};
 use crate::delivery::From;
 
 impl Machine {
-    pub(super) fn subscribe(&mut self, id: Option<u64>, subscribe: Subscribe, acts: &mut Vec<Act>) {
+    pub(super) fn subscribe(
+        &mut self,
+        id: Option<u64>,
+        subscribe: &Subscribe,
+        acts: &mut Vec<Act>,
+    ) {
         let Ok(channel) = Channel::parse(&subscribe.channel) else {
             return refuse(id, Code::BadChannel, acts);
         };
@@ -20,7 +25,7 @@ impl Machine {
             let error = ReplyError::of(Code::TooManyChannels).limit(limit);
             return acts.push(Act::Send(Message::Error(id, error)));
         }
-        match self.start_of(&channel, &subscribe) {
+        match self.start_of(&channel, subscribe) {
             Ok(from) => self.follow(id, channel, from, acts),
             Err(code) => refuse(id, code, acts),
         }
@@ -98,16 +103,15 @@ impl Machine {
             }
             Err(error) => {
                 self.subscriptions.remove(&channel);
-                let message = match id {
-                    Some(_) => Message::Error(id, error),
-                    None => Message::Unsubscribed {
-                        id: None,
-                        channel: channel.as_str().to_owned(),
-                        action: error.action,
-                        code: error.code,
-                    },
-                };
-                acts.push(Act::Send(message));
+                acts.push(match id {
+                    Some(_) => Act::Send(Message::Error(id, error)),
+                    None => {
+                        let name = channel.as_str().to_owned();
+                        let (code, action) = (error.code, error.action);
+                        let ended = Message::Unsubscribed { id: None, channel: name, code, action };
+                        Act::SendOn(channel, ended)
+                    }
+                });
             }
         }
         acts
@@ -120,8 +124,13 @@ impl Machine {
         match self.subscriptions.remove(&channel) {
             None => refuse(id, Code::NotSubscribed, acts),
             Some(subscription) => {
-                if matches!(subscription, Subscription::Active) {
-                    acts.push(Act::Detach(channel.clone()));
+                match subscription {
+                    Subscription::Active => acts.push(Act::Detach(channel.clone())),
+                    // The subscribe that this overtook is answered too.
+                    Subscription::Starting { id: Some(overtaken), .. } => {
+                        refuse(Some(overtaken), Code::Requested, acts);
+                    }
+                    Subscription::Starting { id: None, .. } => {}
                 }
                 acts.push(ended(id, channel, Code::Requested));
             }

@@ -27,6 +27,8 @@ pub(crate) struct State {
     /// The next applies are carried out and then answered with an error.
     pub(crate) lost_answers: usize,
     pub(crate) repairs: usize,
+    /// After so many more events, in the middle of an apply, a failover loses so many writes.
+    pub(crate) failover_after: Option<(usize, usize)>,
     /// Before each write.
     journal: Vec<Snapshot>,
 }
@@ -48,12 +50,7 @@ impl TestBackplane {
 
     /// A failover to a replica that lacks the last writes.
     pub(crate) fn lose_writes(&self, count: usize) {
-        let mut state = self.state();
-        let keep = state.journal.len().saturating_sub(count);
-        let oldest = state.journal.drain(keep..).next();
-        if let Some(oldest) = oldest {
-            (state.marker, state.streams) = oldest;
-        }
+        self.state().lose_writes(count);
     }
 
     /// A restart without a file.
@@ -83,6 +80,23 @@ impl TestBackplane {
 }
 
 impl State {
+    fn lose_writes(&mut self, count: usize) {
+        let keep = self.journal.len().saturating_sub(count);
+        let oldest = self.journal.drain(keep..).next();
+        if let Some(oldest) = oldest {
+            (self.marker, self.streams) = oldest;
+        }
+    }
+
+    fn fail_over_in_time(&mut self) {
+        if let Some((after, lost)) = self.failover_after.take() {
+            match after.checked_sub(1) {
+                Some(after) => self.failover_after = Some((after, lost)),
+                None => self.lose_writes(lost),
+            }
+        }
+    }
+
     fn apply(&mut self, applied: &Applied) -> ApplyOutcome {
         let position = applied.event.position();
         match self.marker {
@@ -112,6 +126,7 @@ impl Backplane for TestBackplane {
         let mut state = self.answer()?;
         let mut outcomes = Vec::new();
         for applied in events {
+            state.fail_over_in_time();
             outcomes.push(state.apply(applied));
             if matches!(outcomes.last(), Some(ApplyOutcome::Mismatch { .. })) {
                 break;

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Lost, RequestError, SubscribeError};
 use crate::mailbox::Mailbox;
-use crate::transport::{Choice, Transport};
+use crate::transport::{Choice, Dialed, Transport};
 use crate::update::Start;
 
 pub(crate) use backoff::Backoff;
@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) token: Option<String>,
     pub(crate) has_token_source: bool,
     pub(crate) transports: Choice,
+    /// Why WebTransport is out of the question, where it is.
+    pub(crate) no_webtransport: Option<&'static str>,
     /// Between connections.
     pub(crate) reconnect: Backoff,
     /// Between attempts of one command.
@@ -52,7 +54,7 @@ pub(crate) struct Config {
 pub(crate) enum Input {
     Start,
     /// A new connection is open; the one before it is gone from now on.
-    Dialed(Transport),
+    Dialed(Dialed),
     DialFailed(Lost),
     /// The token source answered.
     Token(Result<String, Lost>),

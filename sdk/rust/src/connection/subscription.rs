@@ -146,10 +146,10 @@ impl Subscription {
     }
 
     /// `unsubscribed`: the answer to a command, or the server's own doing.
-    pub(super) fn unsubscribed(&mut self, code: &str, wire: &mut Wire) -> Fate {
+    pub(super) fn unsubscribed(&mut self, code: &str, action: Action, wire: &mut Wire) -> Fate {
         match self.phase {
             Phase::Leaving(then, _) => self.left(then, wire),
-            Phase::Subscribing(_) | Phase::Active => self.ended(refusal(code), wire),
+            Phase::Subscribing(_) | Phase::Active => self.ended(refusal(code, action), wire),
             Phase::Idle | Phase::Waiting(_) | Phase::Parked => Fate::Keep,
         }
     }
@@ -303,13 +303,13 @@ impl Subscription {
 }
 
 /// The error that a code on the wire stands for, known to this version or not.
-fn refusal(code: &str) -> ReplyError {
-    match Code::from_name(code) {
-        Some(code) => ReplyError::of(code),
-        None => ReplyError {
-            code: code.to_owned(),
-            message: "the server ended the subscription".to_owned(),
-            ..ReplyError::of(Code::Requested)
-        },
+fn refusal(code: &str, action: Action) -> ReplyError {
+    let known = Code::from_name(code);
+    let message = known.map_or("the server ended the subscription", Code::message);
+    ReplyError {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        action,
+        ..ReplyError::of(Code::Requested)
     }
 }

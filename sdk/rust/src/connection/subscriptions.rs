@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use meridian_core::protocol::{EventView, GapPush, ReplyError, Subscribed};
+use meridian_core::protocol::{Action, EventView, GapPush, ReplyError, Subscribed};
 use meridian_core::vocabulary::Epoch;
 
 use super::SubscribeReply;
@@ -93,8 +93,14 @@ impl Subscriptions {
         });
     }
 
-    pub(super) fn unsubscribed(&mut self, channel: &str, code: &str, wire: &mut Wire) {
-        self.on_channel(channel, |held| held.unsubscribed(code, wire));
+    pub(super) fn unsubscribed(
+        &mut self,
+        channel: &str,
+        code: &str,
+        action: Action,
+        wire: &mut Wire,
+    ) {
+        self.on_channel(channel, |held| held.unsubscribed(code, action, wire));
     }
 
     pub(super) fn subscribe_refused(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meridian_core::protocol::Codec;
 
-use super::{Address, Choice, Link, Transport, WebSocketLink, WebTransportLink};
+use super::{Address, Choice, Dialed, Link, Transport, WebSocketLink, WebTransportLink};
 use crate::error::{ConnectError, Lost};
 use crate::tls::Trust;
 
@@ -36,24 +36,30 @@ impl Dialer {
         Ok(Self { address, codec, trust, tls, timeout })
     }
 
-    /// Which transports can work at all: WebTransport needs a certificate to trust.
-    pub(crate) fn narrow(&self, choice: Choice) -> Result<Choice, ConnectError> {
+    /// Which transports can work at all, and why WebTransport can't: it needs a certificate to trust.
+    pub(crate) fn narrow(
+        &self,
+        choice: Choice,
+    ) -> Result<(Choice, Option<&'static str>), ConnectError> {
         let has_certificate = self.address.secure || matches!(self.trust, Trust::Hashes(_));
         match choice {
             Choice::Only(Transport::WebTransport) if !has_certificate => {
                 Err(ConnectError::NeedsCertificate)
             }
-            Choice::Auto if !has_certificate => Ok(Choice::Only(Transport::WebSocket)),
-            choice => Ok(choice),
+            Choice::Auto if !has_certificate => {
+                Ok((Choice::Only(Transport::WebSocket), Some("unsupported")))
+            }
+            Choice::Only(Transport::WebSocket) => Ok((choice, Some("forced"))),
+            choice => Ok((choice, None)),
         }
     }
 
     /// Opens a connection within the timeout.
-    pub(crate) async fn dial(self, choice: Choice) -> Result<Link, Lost> {
+    pub(crate) async fn dial(self, choice: Choice) -> Result<(Link, Dialed), Lost> {
         let dialed = async {
             match choice {
-                Choice::Only(Transport::WebSocket) => self.websocket().await,
-                Choice::Only(Transport::WebTransport) => self.webtransport().await,
+                Choice::Only(Transport::WebSocket) => won(self.websocket().await?, None),
+                Choice::Only(Transport::WebTransport) => won(self.webtransport().await?, None),
                 Choice::Auto => self.race().await,
             }
         };
@@ -71,24 +77,32 @@ impl Dialer {
     }
 
     /// The first that answers; where both fail, what WebSocket said.
-    async fn race(&self) -> Result<Link, Lost> {
+    async fn race(&self) -> Result<(Link, Dialed), Lost> {
         let mut webtransport = Box::pin(self.webtransport());
         let early = tokio::time::timeout(HEAD_START, &mut webtransport).await;
         match early {
-            Ok(Ok(link)) => return Ok(link),
-            Ok(Err(_)) => return self.websocket().await,
+            Ok(Ok(link)) => return won(link, None),
+            Ok(Err(_)) => return won(self.websocket().await?, Some("failed")),
             Err(_) => {}
         }
         let mut websocket = Box::pin(self.websocket());
         tokio::select! {
             link = &mut websocket => match link {
-                Ok(link) => Ok(link),
-                Err(lost) => webtransport.await.or(Err(lost)),
+                Ok(link) => won(link, Some("timeout")),
+                Err(lost) => match webtransport.await {
+                    Ok(link) => won(link, None),
+                    Err(_) => Err(lost),
+                },
             },
             link = &mut webtransport => match link {
-                Ok(link) => Ok(link),
-                Err(_) => websocket.await,
+                Ok(link) => won(link, None),
+                Err(_) => won(websocket.await?, Some("failed")),
             },
         }
     }
+}
+
+fn won(link: Link, lost_race: Option<&'static str>) -> Result<(Link, Dialed), Lost> {
+    let transport = link.transport();
+    Ok((link, Dialed { transport, lost_race }))
 }

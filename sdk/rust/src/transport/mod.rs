@@ -33,6 +33,14 @@ pub enum Choice {
     Only(Transport),
 }
 
+/// A connection that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dialed {
+    pub(crate) transport: Transport,
+    /// How WebTransport lost to WebSocket, where they raced.
+    pub(crate) lost_race: Option<&'static str>,
+}
+
 /// An open connection. What is sent waits here until the peer takes it.
 pub(crate) enum Link {
     WebSocket(Box<WebSocketLink>),

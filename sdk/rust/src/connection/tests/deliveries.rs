@@ -156,7 +156,7 @@ fn a_stopped_lane_is_resumed() {
         id: None,
         channel,
         code,
-        action: meridian_core::protocol::Action::Stop,
+        action: meridian_core::protocol::Action::Resume,
     });
     harness.pass(Duration::from_secs(1));
     assert_eq!(harness.answer_subscribe("a:b", 5).as_deref(), Some("1.global.1.3.5"));

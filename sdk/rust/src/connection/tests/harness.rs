@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use meridian_core::protocol::{
-    Command, CommandFrame, Connected, EventView, Limits, Message, PublishItem, ReplyError,
+    Command, CommandFrame, Connect, Connected, EventView, Limits, Message, PublishItem, ReplyError,
     Subscribed,
 };
 use meridian_core::vocabulary::{Body, Epoch, Offset, Position, Prev};
@@ -15,10 +15,12 @@ use crate::connection::{Ask, Backoff, Config, Input, Machine, Opened, Output, St
 use crate::error::{Lost, RequestError, SubscribeError};
 use crate::mailbox::{Attention, Bounds, Reader, mailbox};
 use crate::publish::Publish;
-use crate::transport::{Choice, Transport};
+use crate::transport::{Choice, Dialed, Transport};
 use crate::update::{Start, Update};
 
 pub(super) const STREAM: &str = "1.global.1.3";
+pub(super) const WEBSOCKET: Dialed =
+    Dialed { transport: Transport::WebSocket, lost_race: Some("timeout") };
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(20);
 
 pub(super) struct Harness {
@@ -29,6 +31,8 @@ pub(super) struct Harness {
     pub(super) fetches: usize,
     pub(super) hangups: usize,
     pub(super) state: State,
+    /// The last connect command.
+    pub(super) connect: Connect,
     pub(super) attention: Arc<Attention>,
     bounds: Bounds,
     serials: AtomicU64,
@@ -45,6 +49,7 @@ pub(super) fn config() -> Config {
         token: Some("token".to_owned()),
         has_token_source: false,
         transports: Choice::Auto,
+        no_webtransport: None,
         reconnect: Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(20) },
         retry: Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) },
         handshake_timeout: Duration::from_secs(10),
@@ -64,6 +69,7 @@ impl Harness {
             fetches: 0,
             hangups: 0,
             state: State::Connecting,
+            connect: Connect::default(),
             attention: Arc::default(),
             bounds: Bounds { updates: 4, bytes: 1 << 20 },
             serials: AtomicU64::new(0),
@@ -113,9 +119,12 @@ impl Harness {
     pub(super) fn connect(&mut self) {
         assert!(!self.dials.is_empty(), "it dialed");
         self.dials.clear();
-        self.handle(Input::Dialed(Transport::WebSocket));
+        self.handle(Input::Dialed(WEBSOCKET));
         let id = match &self.sent[..] {
-            [CommandFrame { id, command: Command::Connect(_) }] => *id,
+            [CommandFrame { id, command: Command::Connect(connect) }] => {
+                self.connect = connect.clone();
+                *id
+            }
             other => panic!("connect comes first and alone: {other:?}"),
         };
         self.sent.clear();

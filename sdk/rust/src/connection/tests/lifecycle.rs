@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meridian_core::protocol::{Code, Command, Message, ReplyError};
 
-use super::harness::{HEARTBEAT, Harness, config};
+use super::harness::{HEARTBEAT, Harness, WEBSOCKET, config};
 use crate::connection::{Config, Input, State};
 use crate::error::Lost;
 use crate::transport::{Choice, Transport};
@@ -93,7 +93,7 @@ fn heartbeats_are_answered_and_silence_is_asked_about() {
 #[test]
 fn an_unanswered_connect_is_given_up() {
     let mut harness = Harness::new(config());
-    harness.handle(Input::Dialed(Transport::WebSocket));
+    harness.handle(Input::Dialed(WEBSOCKET));
     harness.pass(Duration::from_secs(10));
     assert_eq!(harness.hangups, 1);
     assert!(matches!(harness.state, State::Waiting { .. } | State::Connecting));
@@ -114,7 +114,7 @@ fn codes_that_say_stop_end_the_client() {
 #[test]
 fn a_refused_token_is_the_end_without_a_source_and_a_question_with_one() {
     let refuse = |harness: &mut Harness| {
-        harness.handle(Input::Dialed(Transport::WebSocket));
+        harness.handle(Input::Dialed(WEBSOCKET));
         let id = harness.only_sent().id;
         harness.error(id, ReplyError::of(Code::Unauthenticated));
     };
@@ -149,10 +149,28 @@ fn a_token_is_fetched_before_the_first_dial_and_renewed_before_it_expires() {
 #[test]
 fn a_busy_node_is_given_the_time_it_asks_for() {
     let mut harness = Harness::new(config());
-    harness.handle(Input::Dialed(Transport::WebSocket));
+    harness.handle(Input::Dialed(WEBSOCKET));
     let id = harness.only_sent().id;
     harness.error(id, ReplyError::of(Code::TooManySessions).retry_after(7000));
     assert!(
         matches!(harness.state, State::Waiting { delay, .. } if delay >= Duration::from_secs(7))
     );
+}
+
+#[test]
+fn connect_tells_the_operators_why_it_comes_again_and_over_what() {
+    let fallback = |harness: &Harness| harness.connect.fallback.as_ref().map(|f| f.reason.clone());
+    let mut harness = Harness::online();
+    assert_eq!(
+        (harness.connect.reconnect.as_deref(), fallback(&harness).as_deref()),
+        (None, Some("timeout"))
+    );
+    harness.handle(Input::Lost(Lost::Closed { number: 1006, reason: String::new() }));
+    harness.pass(Duration::from_secs(1));
+    harness.connect();
+    assert_eq!(harness.connect.reconnect.as_deref(), Some("network"));
+    harness.message(Message::Drain { after_ms: 0, deadline_ms: 10 });
+    harness.pass(Duration::ZERO);
+    harness.connect();
+    assert_eq!(harness.connect.reconnect.as_deref(), Some("drain"));
 }

@@ -1,19 +1,20 @@
 //! The connection's life: token, dial, connect, serve, move, lose, wait. Hands what is about requests
 //! and subscriptions to them.
 
-use std::sync::Arc;
+mod messages;
+
 use std::time::{Duration, Instant};
 
-use meridian_core::protocol::{Action, Code, Command, Connect, Connected, Message, ReplyError};
+use meridian_core::protocol::{Action, Code, Command, Connect, Fallback};
 
 use super::liveness::{Liveness, Verdict};
 use super::requests::Requests;
 use super::subscriptions::Subscriptions;
 use super::tokens::Tokens;
 use super::wire::{Waiting, Wire};
-use super::{Ask, Config, Input, Output, Session, State};
+use super::{Ask, Config, Input, Output, State};
 use crate::error::{Lost, RequestError, SubscribeError};
-use crate::transport::{Choice, Transport};
+use crate::transport::{Choice, Dialed, Transport};
 
 /// A connection that held for so long was a good one: delays begin anew.
 const STABLE: Duration = Duration::from_secs(5);
@@ -34,6 +35,10 @@ pub(crate) struct Machine {
     connections: u64,
     /// What worked last, and when.
     worked: Option<(Transport, Instant)>,
+    /// Whether the last dial went by that memory.
+    remembered: bool,
+    /// Why the connection before ended.
+    left: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +83,8 @@ impl Machine {
             attempts: 0,
             connections: 0,
             worked: None,
+            remembered: false,
+            left: None,
             config,
         }
     }
@@ -88,7 +95,7 @@ impl Machine {
         match input {
             _ if self.phase == Phase::Ended => refuse(input),
             Input::Start => self.connect(),
-            Input::Dialed(transport) => self.dialed(transport),
+            Input::Dialed(dialed) => self.dialed(dialed),
             Input::DialFailed(lost) => self.dial_failed(lost),
             Input::Token(result) => self.token(result),
             Input::Message(message) => self.message(message),
@@ -146,8 +153,10 @@ impl Machine {
     }
 
     fn dial(&mut self) {
+        self.remembered = false;
         let choice = match (self.config.transports, self.worked) {
             (Choice::Auto, Some((transport, at))) if self.wire.now < at + MEMORY => {
+                self.remembered = true;
                 Choice::Only(transport)
             }
             (choice, _) => choice,
@@ -155,7 +164,11 @@ impl Machine {
         self.wire.outputs.push_back(Output::Dial(choice));
     }
 
-    fn dialed(&mut self, transport: Transport) {
+    fn dialed(&mut self, dialed: Dialed) {
+        let transport = dialed.transport;
+        if matches!(self.phase, Phase::Online { moving: Moving::Dialing, .. }) {
+            self.left = Some("drain");
+        }
         self.forget_connection();
         let deadline = self.wire.now + self.config.handshake_timeout;
         self.phase = Phase::Connecting { transport, deadline };
@@ -165,9 +178,20 @@ impl Machine {
             capabilities: vec!["gap".to_owned()],
             subscriber: self.config.subscriber.clone(),
             client: Some(concat!("meridian-rust/", env!("CARGO_PKG_VERSION")).to_owned()),
-            ..Connect::default()
+            reconnect: self.left.map(str::to_owned),
+            fallback: self.fallback(dialed),
         };
         self.wire.send(Command::Connect(connect), Waiting::Connect);
+    }
+
+    /// Why this connection is not WebTransport, where it might have been.
+    fn fallback(&self, dialed: Dialed) -> Option<Fallback> {
+        if dialed.transport != Transport::WebSocket {
+            return None;
+        }
+        let remembered = self.remembered.then_some("remembered");
+        let reason = dialed.lost_race.or(remembered).or(self.config.no_webtransport)?;
+        Some(Fallback { from: "webtransport".to_owned(), reason: reason.to_owned() })
     }
 
     fn dial_failed(&mut self, lost: Lost) {
@@ -207,96 +231,6 @@ impl Machine {
     fn renew_now(&mut self) {
         if self.tokens.begin_fetch() {
             self.wire.outputs.push_back(Output::FetchToken);
-        }
-    }
-
-    fn message(&mut self, message: Message) {
-        self.liveness.heard(self.wire.now);
-        let waiting = self.wire.take(message.id());
-        match message {
-            Message::Connected(_, connected) => self.connected(*connected),
-            Message::Subscribed(id, answer) => self.subscriptions.subscribed(id, &answer),
-            Message::Unsubscribed { channel, code, .. } => {
-                if Code::from_name(&code).is_some_and(|code| code.action() == Action::Refresh) {
-                    self.renew_now();
-                }
-                self.subscriptions.unsubscribed(&channel, &code, &mut self.wire);
-            }
-            Message::Events { channel, stream, epoch, events } => {
-                let stream = stream.as_deref();
-                self.subscriptions.events(&channel, stream, epoch, events, &mut self.wire);
-            }
-            Message::Gap(push) => self.subscriptions.gap(&push, &mut self.wire),
-            Message::Skipped { channel, count } => self.subscriptions.skipped(&channel, count),
-            Message::Drain { after_ms, .. } => self.drain(Duration::from_millis(after_ms)),
-            Message::Ping => self.wire.tell(Command::Pong),
-            Message::Error(Some(id), error) => self.refused(id, waiting, error),
-            Message::Refreshed { expires_in_ms, .. } => {
-                self.tokens.accepted(expires_in_ms, self.wire.now);
-                self.answered(waiting, message);
-            }
-            Message::Error(None, _) | Message::Unknown => {}
-            reply => self.answered(waiting, reply),
-        }
-    }
-
-    fn answered(&mut self, waiting: Option<Waiting>, message: Message) {
-        if let Some(Waiting::Request(key)) = waiting {
-            self.requests.answered(key, message);
-        }
-    }
-
-    fn connected(&mut self, connected: Connected) {
-        let Phase::Connecting { transport, .. } = self.phase else { return };
-        let now = self.wire.now;
-        self.phase = Phase::Online { transport, since: now, moving: Moving::No };
-        self.worked = Some((transport, now));
-        self.tokens.accepted(connected.expires_in_ms, now);
-        self.liveness = Liveness::new(Duration::from_millis(connected.limits.heartbeat_ms), now);
-        let session = Session { transport, reconnects: self.connections, connected };
-        self.connections += 1;
-        self.wire.online = true;
-        self.wire.outputs.push_back(Output::State(State::Connected(Arc::new(session))));
-        self.subscriptions.online(&mut self.wire);
-        self.requests.online(&mut self.wire);
-    }
-
-    fn refused(&mut self, id: u64, waiting: Option<Waiting>, error: ReplyError) {
-        let action = error.action;
-        match waiting {
-            Some(Waiting::Connect) => return self.hang_up(Lost::Refused(error)),
-            Some(Waiting::Refresh) => return self.refresh_refused(&error),
-            Some(Waiting::Request(key)) => {
-                self.requests.refused(key, error.clone(), &mut self.wire);
-            }
-            Some(Waiting::Subscribe(slot)) => {
-                self.subscriptions.subscribe_refused(slot, id, error.clone(), &mut self.wire);
-            }
-            Some(Waiting::Unsubscribe(slot)) => {
-                self.subscriptions.unsubscribe_refused(slot, &error, &mut self.wire);
-            }
-            Some(Waiting::Ping) | None => {}
-        }
-        match action {
-            Action::Reconnect => self.hang_up(Lost::Refused(error)),
-            Action::Refresh => self.renew_now(),
-            _ => {}
-        }
-    }
-
-    /// The session goes on with the token it has; where another may be had, it is asked for.
-    fn refresh_refused(&mut self, error: &ReplyError) {
-        tracing::warn!(code = %error.code, "the server did not take the new token");
-        if error.action != Action::Stop && self.tokens.refused() {
-            self.renew_later();
-        }
-    }
-
-    fn drain(&mut self, after: Duration) {
-        if let Phase::Online { moving, .. } = &mut self.phase
-            && *moving == Moving::No
-        {
-            *moving = Moving::At(self.wire.now + after);
         }
     }
 
@@ -355,6 +289,9 @@ impl Machine {
 
     fn lost(&mut self, why: Lost) {
         let before = self.phase;
+        if matches!(before, Phase::Online { .. }) {
+            self.left = Some(why.cause());
+        }
         self.forget_connection();
         match before {
             Phase::Online { moving: Moving::Dialing, .. } => self.phase = Phase::Dialing,

@@ -1,0 +1,105 @@
+//! What a message of the server means: to the connection itself, or to whom it is handed on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_core::protocol::{Action, Command, Connected, Message, ReplyError};
+
+use super::super::liveness::Liveness;
+use super::super::wire::Waiting;
+use super::super::{Output, Session, State};
+use super::{Machine, Moving, Phase};
+use crate::error::Lost;
+
+impl Machine {
+    pub(super) fn message(&mut self, message: Message) {
+        self.liveness.heard(self.wire.now);
+        let waiting = self.wire.take(message.id());
+        match message {
+            Message::Connected(_, connected) => self.connected(*connected),
+            Message::Subscribed(id, answer) => self.subscriptions.subscribed(id, &answer),
+            Message::Unsubscribed { channel, code, action, .. } => {
+                if action == Action::Refresh {
+                    self.renew_now();
+                }
+                self.subscriptions.unsubscribed(&channel, &code, action, &mut self.wire);
+            }
+            Message::Events { channel, stream, epoch, events } => {
+                let stream = stream.as_deref();
+                self.subscriptions.events(&channel, stream, epoch, events, &mut self.wire);
+            }
+            Message::Gap(push) => self.subscriptions.gap(&push, &mut self.wire),
+            Message::Skipped { channel, count } => self.subscriptions.skipped(&channel, count),
+            Message::Drain { after_ms, .. } => self.drain(Duration::from_millis(after_ms)),
+            Message::Ping => self.wire.tell(Command::Pong),
+            Message::Error(Some(id), error) => self.refused(id, waiting, error),
+            Message::Refreshed { expires_in_ms, .. } => {
+                self.tokens.accepted(expires_in_ms, self.wire.now);
+                self.answered(waiting, message);
+            }
+            Message::Error(None, _) | Message::Unknown => {}
+            reply => self.answered(waiting, reply),
+        }
+    }
+
+    fn answered(&mut self, waiting: Option<Waiting>, message: Message) {
+        if let Some(Waiting::Request(key)) = waiting {
+            self.requests.answered(key, message);
+        }
+    }
+
+    fn connected(&mut self, connected: Connected) {
+        let Phase::Connecting { transport, .. } = self.phase else { return };
+        let now = self.wire.now;
+        self.phase = Phase::Online { transport, since: now, moving: Moving::No };
+        self.worked = Some((transport, now));
+        self.left = None;
+        self.tokens.accepted(connected.expires_in_ms, now);
+        self.liveness = Liveness::new(Duration::from_millis(connected.limits.heartbeat_ms), now);
+        let session = Session { transport, reconnects: self.connections, connected };
+        self.connections += 1;
+        self.wire.online = true;
+        self.wire.outputs.push_back(Output::State(State::Connected(Arc::new(session))));
+        self.subscriptions.online(&mut self.wire);
+        self.requests.online(&mut self.wire);
+    }
+
+    fn refused(&mut self, id: u64, waiting: Option<Waiting>, error: ReplyError) {
+        let action = error.action;
+        match waiting {
+            Some(Waiting::Connect) => return self.hang_up(Lost::Refused(error)),
+            Some(Waiting::Refresh) => return self.refresh_refused(&error),
+            Some(Waiting::Request(key)) => {
+                self.requests.refused(key, error.clone(), &mut self.wire);
+            }
+            Some(Waiting::Subscribe(slot)) => {
+                self.subscriptions.subscribe_refused(slot, id, error.clone(), &mut self.wire);
+            }
+            Some(Waiting::Unsubscribe(slot)) => {
+                self.subscriptions.unsubscribe_refused(slot, &error, &mut self.wire);
+            }
+            Some(Waiting::Ping) | None => {}
+        }
+        match action {
+            Action::Reconnect => self.hang_up(Lost::Refused(error)),
+            Action::Refresh => self.renew_now(),
+            _ => {}
+        }
+    }
+
+    /// The session goes on with the token it has; where another may be had, it is asked for.
+    fn refresh_refused(&mut self, error: &ReplyError) {
+        tracing::warn!(code = %error.code, "the server did not take the new token");
+        if error.action != Action::Stop && self.tokens.refused() {
+            self.renew_later();
+        }
+    }
+
+    fn drain(&mut self, after: Duration) {
+        if let Phase::Online { moving, .. } = &mut self.phase
+            && *moving == Moving::No
+        {
+            *moving = Moving::At(self.wire.now + after);
+        }
+    }
+}

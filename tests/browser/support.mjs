@@ -1,0 +1,136 @@
+// Owns what the tests start: a development node, Chromium, pages that write down what went wrong.
+// Knows no test.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const BIN = resolve(here, process.env.MERIDIAN_BIN ?? '../../target/debug/meridian');
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const FACTS = ['client', 'admin', 'token', 'certificate-hash'];
+/** Long enough for a busy machine; nothing waits for it that comes sooner. */
+export const PATIENCE_MS = 60_000;
+const STOP_MS = 15_000;
+
+/** A running node with a data folder of its own. `again` starts another at its addresses, on its data. */
+export class Node {
+  #child;
+
+  static async start({ demo = null, listen = '127.0.0.1:0', admin = '127.0.0.1:0', data = null } = {}) {
+    const node = new Node();
+    data ??= await mkdtemp(join(tmpdir(), 'meridian-browser-'));
+    const options = ['dev', '--listen', listen, '--admin', admin, '--data', data, ...(demo ? ['--demo', demo] : [])];
+    node.#child = spawn(BIN, options, { stdio: ['ignore', 'pipe', 'inherit'] });
+    node.#child.on('error', (error) => console.error(`${BIN}: ${error.message}`));
+    Object.assign(node, { data, demo }, await facts(node.#child));
+    await until(async () => (await fetch(`${node.admin}/readyz`)).ok, `the node is ready at ${node.admin}`);
+    return node;
+  }
+
+  again() {
+    const { data, demo } = this;
+    return Node.start({ demo, data, listen: new URL(this.client).host, admin: new URL(this.admin).host });
+  }
+
+  /** Ends it as a crash would; the data stay. */
+  async kill() {
+    await this.#end('SIGKILL');
+  }
+
+  /** Ends it in order, and its data. */
+  async stop() {
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS);
+    await this.#end('SIGTERM');
+    clearTimeout(timer);
+    await rm(this.data, { recursive: true, force: true });
+  }
+
+  async #end(signal) {
+    const child = this.#child;
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exit = once(child, 'exit');
+    child.kill(signal);
+    await exit;
+  }
+
+  /** Publishes as a service would; answers whether the log has it. */
+  async publish(channel, id, data) {
+    try {
+      const response = await fetch(`${this.client}/v1/publish`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${this.token}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ channel, id, data }),
+      });
+      return response.ok;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** Reads what the node prints, one fact a line. */
+function facts(child) {
+  const found = {};
+  const lines = createInterface({ input: child.stdout });
+  return new Promise((done, failed) => {
+    child.once('exit', (code, signal) => failed(new Error(`${BIN} ended: ${code ?? signal}`)));
+    child.once('error', failed);
+    lines.on('line', (line) => {
+      const [name, value] = line.split(' ');
+      if (!FACTS.includes(name)) return;
+      found[name === 'certificate-hash' ? 'certificateHash' : name] = value;
+      if (Object.keys(found).length === FACTS.length) done(found);
+    });
+  });
+}
+
+export function launch() {
+  return chromium.launch({
+    executablePath: CHROMIUM,
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+}
+
+/** A page of its own context; `problems` collects errors of scripts, console and security policy. */
+export async function open(browser, url, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  const problems = [];
+  page.on('pageerror', (error) => problems.push(error.stack ?? error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') problems.push(message.text());
+  });
+  await page.exposeFunction('__violation', (text) => problems.push(text));
+  await page.addInitScript(() => {
+    document.addEventListener('securitypolicyviolation', (event) => {
+      window.__violation(`policy: ${event.violatedDirective} ${event.blockedURI}`);
+    });
+  });
+  await page.goto(url);
+  return { page, problems, close: () => context.close() };
+}
+
+/** Waits for something that is no page's affair. */
+export async function until(holds, what) {
+  const deadline = Date.now() + PATIENCE_MS;
+  for (;;) {
+    if (await Promise.resolve().then(holds).catch(() => false)) return;
+    if (Date.now() > deadline) throw new Error(`waited too long: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
