@@ -65,7 +65,7 @@ impl Schedule {
             1 => From::Last(self.below(8) as usize),
             _ => From::Cursor(Cursor { log: stream.log, partition: stream.partition, position }),
         };
-        self.clients.push(self.world.subscribe(channel, from).await);
+        self.clients.extend(self.world.try_subscribe(channel, from).await);
     }
 
     fn leave(&mut self) {

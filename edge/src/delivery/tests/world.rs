@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::memory::{MemoryHistory, MemoryLog};
 use super::slow::{Faulty, Slow};
+use crate::delivery::start::Start as Found;
 use crate::delivery::{Distributor, From, Hands, HubInput, Stores, resolve, run_jobs};
 use crate::frame::Format;
 use crate::hub::testing::{Chain, FORMAT, key, messages};
@@ -162,8 +163,12 @@ impl World {
         Position::start_of(self.log.incarnation().epoch)
     }
 
-    /// Subscribes as a session does.
     pub(super) async fn subscribe(&self, channel: &str, from: From) -> Client {
+        self.try_subscribe(channel, from).await.expect("every store answers")
+    }
+
+    /// Subscribes as a session does; `None`: `unavailable`.
+    pub(super) async fn try_subscribe(&self, channel: &str, from: From) -> Option<Client> {
         let (key, stream) = (key(channel), self.stream(channel));
         let hub = &self.hands.hub;
         let pinned = loop {
@@ -174,11 +179,9 @@ impl World {
             }
             hub.borrow_mut().unpin(pinned, Instant::now());
         };
-        let position = loop {
-            match resolve(&self.stores, &key, &stream, from.clone()).await {
-                Ok(start) => break start.position,
-                Err(_) => sleep(Duration::from_millis(50)).await,
-            }
+        let Ok(Found { position }) = resolve(&self.stores, &key, &stream, from).await else {
+            hub.borrow_mut().unpin(pinned, Instant::now());
+            return None;
         };
         let (session, peer) = connect();
         let outlet: Rc<dyn Outlet> = session.clone();
@@ -186,7 +189,7 @@ impl World {
         hub.borrow_mut().unpin(pinned, Instant::now());
         let mut task = JoinSet::new();
         task.spawn_local(write(session.clone(), self.hands.clone()));
-        Client {
+        Some(Client {
             key,
             chain: Chain::at(position),
             start: position,
@@ -195,7 +198,7 @@ impl World {
             reader: FrameReader::new(1 << 24),
             follower,
             _task: task,
-        }
+        })
     }
 
     /// The connection is cut; what was not read is lost. The client returns with its cursor.
