@@ -201,7 +201,7 @@ fn a_page_that_comes_while_paused_is_not_taken_and_resuming_reads_again() {
     fan_out(&mut hub);
     probe.pull(&mut hub);
     assert!(probe.offsets().is_empty());
-    assert_eq!(hub.position(follower), Some(at(1, 1)));
+    assert_eq!(hub.told(follower), Some(at(1, 1)));
     hub.resume(follower);
     probe.pull(&mut hub);
     assert_eq!(fetches(&mut hub), [1]);
@@ -408,4 +408,23 @@ fn ephemeral_events_given_up_in_the_middle_of_a_pass_are_counted_right() {
         assert_eq!(chain.held.len() as u64 + chain.skipped, 8, "{chain:?}");
         assert!(chain.held.is_sorted());
     }
+}
+
+#[test]
+fn a_client_is_known_to_stand_where_it_was_told() {
+    let mut hub = hub(2);
+    let pinned = opened(&mut hub, Strict, 10);
+    let (probe, follower) = attach(&mut hub, pinned, 3);
+    probe.pull(&mut hub);
+    // A store vouches for 10, where no event of the channel is.
+    hub.paged(pinned.0, at(1, 3), page(None, vec![event(5, Some(2))], 10));
+    probe.pull(&mut hub);
+    assert_eq!(hub.told(follower), Some(at(1, 5)), "an acknowledgement of more is ahead");
+    hub.repaired(pinned.0, &page(Some(12), vec![], 12), false);
+    fan_out(&mut hub);
+    probe.pull(&mut hub);
+    hub.paged(pinned.0, at(1, 10), page(Some(12), vec![], 12));
+    probe.pull(&mut hub);
+    assert_eq!(probe.gaps(), [(5, 12)]);
+    assert_eq!(hub.told(follower), Some(at(1, 12)));
 }

@@ -479,7 +479,7 @@ impl<C: Connection> Driver<C> {
         key: meridian_core::seams::AcknowledgedKey,
     ) {
         let sent = self.followers.get(&key.channel).and_then(|(follower, stream, _)| {
-            let position = self.context.hands.hub.borrow_mut().position(*follower)?;
+            let position = self.context.hands.hub.borrow_mut().told(*follower)?;
             Some((stream.clone(), position))
         });
         self.start(work::acknowledge(self.context.clone(), id, ack, key, sent));
