@@ -12,9 +12,9 @@ use meridian_core::vocabulary::{ChannelKey, Position, Stream};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::read::{PAGE_BYTES, PAGE_EVENTS, Read};
+use super::read::{PAGE_BYTES, PAGE_EVENTS, Read, read_towards};
 use super::sweep::sweep_heads;
-use super::{Interest, ReadError, Stores, read_after};
+use super::{Interest, ReadError, Stores};
 use crate::frame::EncodedEvents;
 use crate::hub::{Hub, Job, Page};
 
@@ -136,6 +136,7 @@ enum Work {
         key: ChannelKey,
         stream: Stream,
         after: Position,
+        known: Option<Position>,
     },
     /// `pause`: before the next attempt, if this one brings nothing.
     Fetch {
@@ -143,6 +144,7 @@ enum Work {
         key: ChannelKey,
         stream: Stream,
         after: Position,
+        towards: Position,
         pause: Duration,
     },
 }
@@ -155,11 +157,11 @@ fn grouped(jobs: Vec<Job>) -> Vec<Work> {
                 opens.push((channel, key, stream, stored));
             }
             Job::Close { key, stream } => closes.push((key, stream)),
-            Job::Repair { channel, key, stream, after } => {
-                work.push(Work::Repair { channel, key, stream, after });
+            Job::Repair { channel, key, stream, after, known } => {
+                work.push(Work::Repair { channel, key, stream, after, known });
             }
-            Job::Fetch { channel, key, stream, after } => {
-                work.push(Work::Fetch { channel, key, stream, after, pause: RETRY });
+            Job::Fetch { channel, key, stream, after, towards } => {
+                work.push(Work::Fetch { channel, key, stream, after, towards, pause: RETRY });
             }
         }
     }
@@ -183,15 +185,23 @@ async fn do_job(hands: Hands, work: Work) -> Option<(Work, Duration)> {
                 );
             }
         }
-        Work::Repair { channel, key, stream, after } => {
-            repair(&hands, channel, &key, &stream, after).await;
+        Work::Repair { channel, key, stream, after, known } => {
+            let read = read_towards(&hands.stores, &key, &stream, after, known).await;
+            repaired(&hands, channel, read).await;
         }
-        Work::Fetch { channel, key, stream, after, pause } => {
-            match fetch(&hands.stores, &key, &stream, after).await {
+        Work::Fetch { channel, key, stream, after, towards, pause } => {
+            match fetch(&hands.stores, &key, &stream, after, towards).await {
                 Some(page) => hands.hub.borrow_mut().paged(channel, after, page),
                 None if hands.hub.borrow_mut().still_wants(channel, after) => {
-                    let next = (pause * 2).min(RETRY_MOST);
-                    return Some((Work::Fetch { channel, key, stream, after, pause: next }, pause));
+                    let next = Work::Fetch {
+                        channel,
+                        key,
+                        stream,
+                        after,
+                        towards,
+                        pause: (pause * 2).min(RETRY_MOST),
+                    };
+                    return Some((next, pause));
                 }
                 None => {}
             }
@@ -230,8 +240,8 @@ async fn vouched(hands: &Hands, key: &ChannelKey, stream: &Stream) -> Option<Pos
     checkpoints.get(&stream.partition).map(|checkpoint| checkpoint.position)
 }
 
-async fn repair(hands: &Hands, id: u32, key: &ChannelKey, stream: &Stream, after: Position) {
-    match read_after(&hands.stores, key, stream, after, PAGE_EVENTS).await {
+async fn repaired(hands: &Hands, id: u32, read: Result<Read, ReadError>) {
+    match read {
         Ok(read) => {
             let more = read.more;
             hands.hub.borrow_mut().repaired(id, &page_of(read), more);
@@ -249,8 +259,9 @@ async fn fetch(
     key: &ChannelKey,
     stream: &Stream,
     after: Position,
+    towards: Position,
 ) -> Option<Page> {
-    match read_after(stores, key, stream, after, PAGE_EVENTS).await {
+    match read_towards(stores, key, stream, after, Some(towards)).await {
         Ok(read) if read.position > after => Some(page_of(read)),
         Ok(_) | Err(ReadError::NotYet { .. }) => None,
         Err(ReadError::Unavailable) => {

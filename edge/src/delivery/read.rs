@@ -43,11 +43,35 @@ pub(crate) async fn read_after(
     after: Position,
     max_events: usize,
 ) -> Result<Read, ReadError> {
-    if after.epoch == stream.epoch
-        && let Some(read) = read_hot(stores, key, stream, after, max_events).await
-    {
-        return Ok(read);
+    match read_hot(stores, key, stream, after, max_events).await {
+        Some(read) => Ok(read),
+        None => read_history(stores, key, stream, after, max_events).await,
     }
+}
+
+/// Reads a page after `after`, for who must get to `towards`: a backplane that does not get there has
+/// lost something.
+pub(super) async fn read_towards(
+    stores: &Stores,
+    key: &ChannelKey,
+    stream: &Stream,
+    after: Position,
+    towards: Option<Position>,
+) -> Result<Read, ReadError> {
+    let hot = read_hot(stores, key, stream, after, PAGE_EVENTS).await;
+    match hot.filter(|read| read.more || Some(read.position) >= towards) {
+        Some(read) => Ok(read),
+        None => read_history(stores, key, stream, after, PAGE_EVENTS).await,
+    }
+}
+
+async fn read_history(
+    stores: &Stores,
+    key: &ChannelKey,
+    stream: &Stream,
+    after: Position,
+    max_events: usize,
+) -> Result<Read, ReadError> {
     let bounds = ReadBounds {
         max_events,
         max_bytes: PAGE_BYTES,
@@ -70,6 +94,9 @@ async fn read_hot(
     after: Position,
     max_events: usize,
 ) -> Option<Read> {
+    if after.epoch != stream.epoch {
+        return None;
+    }
     let hot = stores.backplane.read(key, stream, after, max_events).await.ok()?;
     // A position above the marker is ahead of the region, or the backplane lost something.
     if !hot.oldest_prev?.is_within(after) || hot.marker? < after {

@@ -75,9 +75,9 @@ impl Hub {
         }
         channel.repairing = true;
         self.counters.repairs += 1;
-        let (key, stream, after) =
-            (channel.key.clone(), channel.stream.clone(), channel.ring.tip());
-        self.jobs.push(Job::Repair { channel: id, key, stream, after });
+        let (key, stream) = (channel.key.clone(), channel.stream.clone());
+        let (after, known) = (channel.ring.tip(), channel.known);
+        self.jobs.push(Job::Repair { channel: id, key, stream, after, known });
     }
 
     /// What a repair found after the ring's tip as it was then; `more`: not all. Followers that the

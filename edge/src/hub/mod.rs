@@ -49,10 +49,16 @@ pub(crate) enum Job {
     Open { channel: u32, key: ChannelKey, stream: Stream, stored: bool },
     /// Stop following.
     Close { key: ChannelKey, stream: Stream },
-    /// Read after the ring's tip, then call `repaired`.
-    Repair { channel: u32, key: ChannelKey, stream: Stream, after: Position },
-    /// Read a page after the position, then call `paged`.
-    Fetch { channel: u32, key: ChannelKey, stream: Stream, after: Position },
+    /// Read after the ring's tip, at least up to the event that is known of, then call `repaired`.
+    Repair {
+        channel: u32,
+        key: ChannelKey,
+        stream: Stream,
+        after: Position,
+        known: Option<Position>,
+    },
+    /// Read a page after the position, for who must get to `towards`, then call `paged`.
+    Fetch { channel: u32, key: ChannelKey, stream: Stream, after: Position, towards: Position },
 }
 
 /// Events of one channel that are kept until its head is known.

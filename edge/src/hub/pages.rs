@@ -79,7 +79,8 @@ impl Hub {
         channel.pages.retain(|slot| slot.after != after);
         channel.pages.push(PageSlot { after, state: PageState::Wanted(vec![ours]) });
         let (key, stream) = (channel.key.clone(), channel.stream.clone());
-        self.jobs.push(Job::Fetch { channel: reference.channel, key, stream, after });
+        let (channel, towards) = (reference.channel, channel.ring.floor());
+        self.jobs.push(Job::Fetch { channel, key, stream, after, towards });
         Pulled::Done
     }
 

@@ -136,6 +136,13 @@ impl MemoryHistory {
         stored.events.insert(event.position(), event);
     }
 
+    /// As if everything up to there was worked off.
+    pub(super) fn set_position(&self, position: Position) {
+        let (last_kept, fingerprint) = (position, [0; 16]);
+        let checkpoint = Checkpoint { position, last_kept, fingerprint };
+        self.stored.lock().unwrap().checkpoint = Some(checkpoint);
+    }
+
     pub(super) fn position(&self) -> Option<Position> {
         self.stored.lock().unwrap().checkpoint.as_ref().map(|checkpoint| checkpoint.position)
     }

@@ -1,4 +1,4 @@
-//! A backplane whose answers to readers take time: what they say may be old when it arrives.
+//! A backplane whose answers take time or are lost: what they say may be old when it arrives.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use meridian_core::embedded::InProcessBackplane;
 use meridian_core::embedded::faulty::{Chance, FaultyBackplane};
 use meridian_core::seams::{
     Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link,
+    LinkControl,
 };
 use meridian_core::vocabulary::{ChannelKey, Position, Stream};
 use tokio::time::sleep;
@@ -19,11 +20,56 @@ pub(super) struct Slow {
     inner: Arc<Faulty>,
     chance: Mutex<Chance>,
     most: Mutex<Duration>,
+    follows: Arc<Mutex<Follows>>,
+}
+
+/// What befalls requests to follow.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Follows {
+    /// So many are carried out, and answered with an error.
+    pub(super) unconfirmed: usize,
+    /// How long one takes before it is carried out, and again before it is confirmed.
+    pub(super) takes: Duration,
+}
+
+struct Control {
+    inner: Arc<dyn LinkControl>,
+    follows: Arc<Mutex<Follows>>,
+}
+
+#[async_trait]
+impl LinkControl for Control {
+    async fn follow(&self, channels: &[(ChannelKey, Stream)]) -> Result<(), BackplaneError> {
+        let takes = self.follows.lock().unwrap().takes;
+        sleep(takes).await;
+        self.inner.follow(channels).await?;
+        sleep(takes).await;
+        let mut follows = self.follows.lock().unwrap();
+        match follows.unconfirmed.checked_sub(1) {
+            None => Ok(()),
+            Some(left) => {
+                follows.unconfirmed = left;
+                Err(BackplaneError)
+            }
+        }
+    }
+
+    async fn unfollow(&self, channels: &[(ChannelKey, Stream)]) -> Result<(), BackplaneError> {
+        let takes = self.follows.lock().unwrap().takes;
+        sleep(takes).await;
+        self.inner.unfollow(channels).await
+    }
 }
 
 impl Slow {
     pub(super) fn new(inner: Arc<Faulty>, seed: u64) -> Self {
-        Self { inner, chance: Mutex::new(Chance::new(seed)), most: Mutex::default() }
+        let chance = Mutex::new(Chance::new(seed));
+        Self { inner, chance, most: Mutex::default(), follows: Arc::default() }
+    }
+
+    /// What befalls requests to follow from now on.
+    pub(super) fn set_follows(&self, follows: Follows) {
+        *self.follows.lock().unwrap() = follows;
     }
 
     /// How long an answer takes at most.
@@ -97,6 +143,8 @@ impl Backplane for Slow {
     }
 
     async fn link(&self) -> Result<Link, BackplaneError> {
-        self.inner.link().await
+        let Link { deliveries, control } = self.inner.link().await?;
+        let follows = self.follows.clone();
+        Ok(Link { deliveries, control: Arc::new(Control { inner: control, follows }) })
     }
 }
