@@ -89,8 +89,6 @@ impl Log for MemoryLog {
 pub(super) struct MemoryHistory {
     stored: Mutex<Stored>,
     down: AtomicBool,
-    /// Commits are refused, reads answered.
-    read_only: AtomicBool,
     pub(super) reads: AtomicU32,
 }
 
@@ -108,10 +106,6 @@ struct Stored {
 impl MemoryHistory {
     pub(super) fn down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
-    }
-
-    pub(super) fn read_only(&self, read_only: bool) {
-        self.read_only.store(read_only, Ordering::Relaxed);
     }
 
     /// Retention: keeps the newest `keep` events of the channel.
@@ -166,9 +160,6 @@ impl History for MemoryHistory {
     }
 
     async fn commit(&self, _: &Stream, batch: Batch) -> Result<(), CommitError> {
-        if self.read_only.load(Ordering::Relaxed) {
-            return Err(CommitError::Unavailable);
-        }
         let mut stored = self.answer().map_err(|_| CommitError::Unavailable)?;
         if batch.fence != stored.fence {
             return Err(CommitError::Fenced);

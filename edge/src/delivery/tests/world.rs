@@ -12,7 +12,7 @@ use bytes::Bytes;
 use meridian_core::embedded::faulty::BackplaneFaults;
 use meridian_core::embedded::{BackplaneOptions, InProcessBackplane};
 use meridian_core::policy::{DeliveryClass, Policies, Policy};
-use meridian_core::protocol::{FrameReader, Message};
+use meridian_core::protocol::FrameReader;
 use meridian_core::seams::{Backplane, History, Log};
 use meridian_core::vocabulary::{
     Body, ChannelKey, Cursor, EventId, Namespace, Position, Record, Scope, Stream,
@@ -92,7 +92,10 @@ impl World {
         let slow = Arc::new(Slow::new(backplane.clone(), seed));
         let (log, history) = (Arc::new(MemoryLog::new(epoch)), Arc::new(MemoryHistory::default()));
         let namespace = Namespace::parse("a").unwrap();
-        let policies = BTreeMap::from([(namespace, Policy::default())]);
+        let mut policy = Policy::default();
+        // The log's time stands still here.
+        policy.retention.age_ms = u64::MAX;
+        let policies = BTreeMap::from([(namespace, policy)]);
         let stores = Stores {
             log: log.clone(),
             backplane: slow.clone(),
