@@ -110,10 +110,6 @@ impl MemoryHistory {
         self.down.store(down, Ordering::Relaxed);
     }
 
-    pub(super) fn read_only(&self, read_only: bool) {
-        self.read_only.store(read_only, Ordering::Relaxed);
-    }
-
     /// Retention: keeps the newest `keep` events of the channel.
     pub(super) fn retain(&self, key: &ChannelKey, keep: usize) {
         let mut stored = self.stored.lock().unwrap();

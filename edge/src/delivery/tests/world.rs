@@ -12,7 +12,7 @@ use bytes::Bytes;
 use meridian_core::embedded::faulty::BackplaneFaults;
 use meridian_core::embedded::{BackplaneOptions, InProcessBackplane};
 use meridian_core::policy::{DeliveryClass, Policies, Policy};
-use meridian_core::protocol::{FrameReader, Message};
+use meridian_core::protocol::FrameReader;
 use meridian_core::seams::{Backplane, History, Log};
 use meridian_core::vocabulary::{
     Body, ChannelKey, Cursor, EventId, Namespace, Position, Record, Scope, Stream,
