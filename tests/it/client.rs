@@ -10,7 +10,7 @@ use crate::SECRET;
 use crate::node::{Node, in_time};
 
 /// What a token is to say beside its user.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Rights {
     pub(crate) roles: &'static [&'static str],
     /// As in `room:*=subscribe,publish`.
