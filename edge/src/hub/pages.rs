@@ -112,6 +112,12 @@ impl Hub {
     /// Bytes of pages that followers hold.
     #[cfg(test)]
     pub(crate) fn page_bytes(&self) -> usize {
-        self.held.iter().filter_map(std::rc::Weak::upgrade).map(|page| page.bytes()).sum()
+        let mut pages = std::collections::HashMap::new();
+        for follower in self.channels.iter().flat_map(|(_, channel)| &channel.followers) {
+            if let Mode::Paging { page, .. } = &follower.1.mode {
+                pages.insert(Rc::as_ptr(page), page.bytes());
+            }
+        }
+        pages.values().sum()
     }
 }

@@ -17,3 +17,5 @@ pub(crate) use machine::Settings;
 #[cfg(test)]
 pub(crate) use outbox::{Flushed, Outbox, Wrote};
 pub(crate) use outbox::{LaneBroken, LaneWriter};
+#[cfg(test)]
+pub(crate) use work::{behind, read_page};

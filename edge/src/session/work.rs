@@ -137,7 +137,7 @@ async fn start(
 }
 
 /// How far the region is, if that is below the position.
-async fn behind(stores: &Stores, stream: &Stream, position: Position) -> Option<String> {
+pub(crate) async fn behind(stores: &Stores, stream: &Stream, position: Position) -> Option<String> {
     let applied = stores.backplane.marker(stream).await.ok()??;
     // The marker stands at the last event kept; only a position that is ahead of the log as this
     // region has worked it off is worth a word, so ask who knows that.
@@ -271,7 +271,7 @@ async fn history_page(
     read_page(stores, &key, &stream, after, limit).await
 }
 
-async fn read_page(
+pub(crate) async fn read_page(
     stores: &Stores,
     key: &ChannelKey,
     stream: &Stream,

@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::world::run;
+use super::region::run;
 use crate::delivery::{Distributor, HubInput, Interest};
 use crate::hub::testing::{event, key, stream};
 

@@ -8,8 +8,10 @@ use meridian_core::seams::Log;
 use meridian_core::vocabulary::{Cursor, Event, Position, Prev};
 use tokio::time::{Instant, sleep};
 
+use super::client::Client;
+use super::region::run;
 use super::slow::Follows;
-use super::world::{Client, World, run};
+use super::world::World;
 use crate::delivery::From;
 use crate::delivery::sweep::SWEEP;
 use crate::hub::testing::{at, event, key, stream};

@@ -9,7 +9,9 @@ use meridian_core::vocabulary::{Cursor, Position};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::world::{BOUNDS, Client, World, run};
+use super::client::Client;
+use super::region::{BOUNDS, run};
+use super::world::World;
 use crate::delivery::From;
 use crate::hub::testing::key;
 

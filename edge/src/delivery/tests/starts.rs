@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meridian_core::embedded::faulty::Announce;
 use meridian_core::protocol::{Code, ReplyError};
 use meridian_core::seams::{Acknowledged, AcknowledgedKey, History};
 use meridian_core::vocabulary::{
@@ -9,9 +10,11 @@ use meridian_core::vocabulary::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::world::{World, run};
+use super::region::run;
+use super::world::World;
 use crate::delivery::{From, ReadError, read_after, resolve};
 use crate::hub::testing::{at, key, stream};
+use crate::session::{behind, read_page};
 
 async fn publish(world: &World, channel: &str, count: usize) -> i64 {
     let mut last = -1;
@@ -186,5 +189,56 @@ fn nobody_reads_for_a_reader_that_left() {
             }
         };
         assert!(timeout(Duration::from_secs(10), closed).await.is_ok(), "the channel stays open");
+    });
+}
+
+#[test]
+fn a_history_page_ahead_of_the_region_waits_two_seconds_then_says_not_yet() {
+    run(async {
+        let mut world = World::new(9).await;
+        publish(&world, "a:x", 3).await;
+        world.until_stored().await;
+        world.kill_routers();
+        publish(&world, "a:x", 3).await;
+        let (key, stream) = (key("a:x"), stream());
+        let started = Instant::now();
+        let refused = read_page(&world.stores, &key, &stream, at(1, 5), 10).await.unwrap_err();
+        let waited = started.elapsed();
+        assert!(waited >= Duration::from_secs(2) && waited < Duration::from_millis(2_100));
+        assert_eq!(refused.code, Code::NotYet.name());
+        assert_eq!(refused.applied, Some(cursor(2).to_string()));
+        assert!(refused.retry_after_ms.is_some());
+        // It comes in time: no refusal.
+        let stores = world.stores.clone();
+        let late = async {
+            sleep(Duration::from_secs(1)).await;
+            world.start_router();
+        };
+        let (page, ()) = tokio::join!(read_page(&stores, &key, &stream, at(1, 4), 10), late);
+        let offsets: Vec<_> = page.unwrap().events.iter().map(|e| e.at.unwrap().0.0).collect();
+        assert_eq!(offsets, [5]);
+        world.history.down(true);
+        world.backplane.forget_everything(Announce::Silent).await.unwrap();
+        let refused = read_page(&stores, &key, &stream, at(1, 1), 10).await.unwrap_err();
+        assert_eq!(refused.code, Code::Unavailable.name());
+    });
+}
+
+#[test]
+fn a_subscription_ahead_of_the_region_is_told_how_far_it_is() {
+    run(async {
+        let mut world = World::new(10).await;
+        publish(&world, "a:x", 3).await;
+        world.until_stored().await;
+        assert_eq!(behind(&world.stores, &stream(), at(1, 2)).await, None);
+        world.kill_routers();
+        publish(&world, "a:x", 3).await;
+        assert_eq!(start(&world, From::Cursor(cursor(4))).await, Ok(4), "accepted at once");
+        let told = behind(&world.stores, &stream(), at(1, 4)).await;
+        assert_eq!(told, Some(cursor(2).to_string()));
+        let mut client = world.subscribe("a:x", From::Cursor(cursor(4))).await;
+        world.start_router();
+        world.until(&mut client, "5", |chain| !chain.held.is_empty()).await;
+        assert_eq!((client.chain.offsets(), client.gaps()), (vec![5], vec![]));
     });
 }
