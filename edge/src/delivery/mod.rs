@@ -6,6 +6,8 @@ mod jobs;
 mod read;
 mod start;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use distributor::{Distributor, HubInput, Interest};
 pub(crate) use jobs::{Hands, run_jobs};

@@ -50,7 +50,10 @@ pub(crate) struct Follower {
     pub(crate) outlet: Rc<dyn Outlet>,
     pub(crate) lane: LaneId,
     pub(crate) serial: u64,
+    /// Nothing at or below it is to be read any more.
     pub(crate) position: Position,
+    /// Where its client stands: what it was sent last. Lower where only a store's word lies between.
+    pub(crate) told: Position,
     pub(crate) mode: Mode,
     /// Its lane has it in its queue: once, however often it falls behind.
     pub(crate) queued: bool,

@@ -86,7 +86,7 @@ impl Hub {
             };
             match follower.outlet.offer(follower.lane, &frame) {
                 Offer::Taken => {
-                    follower.position = ring.tip();
+                    (follower.position, follower.told) = (ring.tip(), newest);
                     self.counters.delivered_events += events as u64;
                     self.counters.delivered_bytes += frame.len() as u64;
                 }

@@ -125,7 +125,16 @@ impl Hub {
         let channel = &mut self.channels[pinned.0 as usize];
         let live = !channel.is_stored() || position >= channel.ring.tip();
         let mode = if live { Mode::Live } else { Mode::Behind };
-        let follower = Follower { outlet, lane, serial, position, mode, queued: false, skipped: 0 };
+        let follower = Follower {
+            outlet,
+            lane,
+            serial,
+            position,
+            told: position,
+            mode,
+            queued: false,
+            skipped: 0,
+        };
         let key = channel.followers.insert(follower) as u32;
         let reference = FollowerRef { channel: pinned.0, follower: key, serial };
         if !live {
@@ -162,8 +171,8 @@ impl Hub {
     }
 
     /// How far the follower was sent.
-    pub(crate) fn position(&mut self, reference: FollowerRef) -> Option<Position> {
-        self.follower(reference).map(|follower| follower.position)
+    pub(crate) fn told(&mut self, reference: FollowerRef) -> Option<Position> {
+        self.follower(reference).map(|follower| follower.told)
     }
 
     fn follower(&mut self, reference: FollowerRef) -> Option<&mut Follower> {

@@ -102,6 +102,12 @@ impl Hub {
         }
     }
 
+    /// What the largest ring weighs.
+    #[cfg(test)]
+    pub(crate) fn ring_bytes(&self) -> usize {
+        self.channels.iter().map(|(_, channel)| channel.ring.bytes()).max().unwrap_or(0)
+    }
+
     /// Bytes of pages that followers hold.
     #[cfg(test)]
     pub(crate) fn page_bytes(&self) -> usize {

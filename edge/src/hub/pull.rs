@@ -68,7 +68,7 @@ impl Hub {
             let frame = encoded.frame(format);
             taken += frame.len();
             out.push(frame.clone());
-            follower.position = encoded.last();
+            (follower.position, follower.told) = (encoded.last(), encoded.last());
             self.counters.delivered_events += encoded.len() as u64;
         }
         self.counters.delivered_bytes += taken as u64;
@@ -90,11 +90,11 @@ impl Hub {
             && let Some(gone) = page.gone
             && gone.through > follower.position
         {
-            let (from, to) = (follower.position, gone.through);
+            let (from, to) = (follower.told, gone.through);
             let gap = gap_message(&channel.stream, &channel.key, gone.reason, from, to);
             out.push(format.message(&gap));
             self.counters.gaps += 1;
-            follower.position = to;
+            (follower.position, follower.told) = (to, to);
         }
         let mut taken = 0;
         while let Some(chunk) = page.chunks.get(*next) {
@@ -106,7 +106,7 @@ impl Hub {
             taken += frame.len();
             out.push(frame.clone());
             *next += 1;
-            follower.position = chunk.last();
+            (follower.position, follower.told) = (chunk.last(), chunk.last());
             self.counters.delivered_events += chunk.len() as u64;
         }
         self.counters.delivered_bytes += taken as u64;

@@ -26,7 +26,7 @@ use super::work::{self, Done, Following};
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
-use crate::worker::Context;
+use crate::worker::{Admission, Context};
 
 /// A client that does not take even the close within this time is dropped.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
@@ -107,6 +107,8 @@ pub(crate) struct SessionParts {
     pub(crate) lanes: usize,
     /// The token that header or query had.
     pub(crate) token: Option<String>,
+    /// Counts the session as long as it lives.
+    pub(crate) admission: Admission,
 }
 
 /// Whose session it is now; publishes under way look again.
@@ -134,6 +136,7 @@ struct Driver<C> {
     drain_told: bool,
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
+    _admission: Admission,
 }
 
 enum Woken {
@@ -145,12 +148,13 @@ enum Woken {
     TakenOver,
 }
 
-/// Runs a session to its end.
-pub(crate) async fn run_session<C: Connection>(
+/// A session, to be run to its end. Everything is built before the future is: what a future is called with
+/// takes room in it for as long as it lives, and there are ten thousands of them.
+pub(crate) fn session<C: Connection>(
     context: Rc<Context>,
     connection: C,
     parts: SessionParts,
-) {
+) -> impl Future<Output = ()> {
     let now = Instant::now();
     let outbox = Outbox::new(parts.own_lane);
     let session = Rc::new(Session {
@@ -182,10 +186,14 @@ pub(crate) async fn run_session<C: Connection>(
         transport: parts.transport,
         drain_told: false,
         peer_closed: false,
+        _admission: parts.admission,
         context,
     };
-    driver.run().await;
-    driver.finish().await;
+    async move {
+        driver.run().await;
+        // In a box of its own: it is needed once, at the end.
+        Box::pin(driver.finish()).await;
+    }
 }
 
 impl<C: Connection> Driver<C> {
@@ -471,7 +479,7 @@ impl<C: Connection> Driver<C> {
         key: meridian_core::seams::AcknowledgedKey,
     ) {
         let sent = self.followers.get(&key.channel).and_then(|(follower, stream, _)| {
-            let position = self.context.hands.hub.borrow_mut().position(*follower)?;
+            let position = self.context.hands.hub.borrow_mut().told(*follower)?;
             Some((stream.clone(), position))
         });
         self.start(work::acknowledge(self.context.clone(), id, ack, key, sent));

@@ -7,6 +7,13 @@ mod machine;
 mod outbox;
 mod work;
 
-pub(crate) use driver::{Connection, Received, SessionParts, run_session};
+#[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
+mod outbox_tests;
+
+pub(crate) use driver::{Connection, Received, SessionParts, session};
 pub(crate) use machine::Settings;
+#[cfg(test)]
+pub(crate) use outbox::{Flushed, Outbox, Wrote};
 pub(crate) use outbox::{LaneBroken, LaneWriter};

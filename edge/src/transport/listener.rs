@@ -227,7 +227,7 @@ fn upgrade(context: &Rc<Context>, request: &mut Request<Incoming>) -> Response<F
     let response = upgrade.answer();
     let upgraded = hyper::upgrade::on(request);
     let context = context.clone();
-    let guard = context.admit_session();
+    let admission = context.admit_session();
     spawn_local(async move {
         let Ok(upgraded) = upgraded.await else { return };
         let Ok(parts) = auto::upgrade::downcast::<TokioIo<ClientStream>>(upgraded) else {
@@ -235,11 +235,10 @@ fn upgrade(context: &Rc<Context>, request: &mut Request<Incoming>) -> Response<F
             return;
         };
         let socket = Socket::from(parts.io.into_inner());
+        // A slice of hyper's buffer would keep all of it for the session's life.
+        let early = parts.read_buf.to_vec();
         // The session's task is small and lives long; this one's frame held hyper's parts.
-        spawn_local(async move {
-            let _guard = guard;
-            websocket::run(context, socket, &parts.read_buf, upgrade, token).await;
-        });
+        spawn_local(websocket::run(context, socket, early, upgrade.codec, token, admission));
     });
     response
 }

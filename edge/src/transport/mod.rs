@@ -2,6 +2,7 @@
 //! message means.
 
 mod address;
+mod capsules;
 mod listener;
 mod quic;
 mod socket;

@@ -1,6 +1,7 @@
 //! A WebSocket connection: the upgrade's answer, and the session's view of the socket.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 
@@ -15,14 +16,14 @@ use tungstenite::handshake::derive_accept_key;
 use super::socket::{Socket, SocketLane};
 use super::websocket_frames::{FrameDecoder, Item, close, close_echo, pong};
 use crate::frame::{Format, Framing};
-use crate::session::{Connection, LaneWriter, Received, SessionParts, run_session};
-use crate::worker::Context;
+use crate::session::{Connection, LaneWriter, Received, SessionParts, session};
+use crate::worker::{Admission, Context};
 
 /// What an upgrade request asked for.
 pub(crate) struct Upgrade {
     accept: String,
-    /// The codec, and whether the client named it as a subprotocol.
-    codec: Codec,
+    pub(crate) codec: Codec,
+    /// The client named the codec as a subprotocol.
     echoes: bool,
 }
 
@@ -71,35 +72,38 @@ impl Upgrade {
     }
 }
 
-/// Runs the session of an upgraded socket. `early` is what the client sent right behind its request.
-pub(crate) async fn run(
+/// The session of an upgraded socket. `early` is what the client sent right behind its request.
+pub(crate) fn run(
     context: Rc<Context>,
     socket: Socket,
-    early: &[u8],
-    upgrade: Upgrade,
+    mut early: Vec<u8>,
+    codec: Codec,
     token: Option<String>,
-) {
+    admission: Admission,
+) -> impl Future<Output = ()> {
     let socket = Rc::new(socket);
     let limit = context.node.settings.limits.frame_bytes as usize;
     let mut connection = WebSocket {
         socket: socket.clone(),
         context: context.clone(),
-        codec: upgrade.codec,
+        codec,
         decoder: FrameDecoder::new(limit),
         received: VecDeque::new(),
     };
     if !early.is_empty() {
-        connection.take(&mut early.to_vec());
+        connection.take(&mut early);
     }
+    drop(early);
     let parts = SessionParts {
         id: context.next_session(),
-        format: Format { codec: upgrade.codec, framing: Framing::WebSocket },
+        format: Format { codec, framing: Framing::WebSocket },
         transport: "websocket",
         own_lane: Box::new(SocketLane(socket)),
         lanes: 0,
         token,
+        admission,
     };
-    Box::pin(run_session(context, connection, parts)).await;
+    session(context, connection, parts)
 }
 
 struct WebSocket {

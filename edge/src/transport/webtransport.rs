@@ -11,12 +11,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use meridian_core::protocol::{Code, Codec, FrameReader};
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::capsules::Capsules;
 use super::quic::{H3Connection, H3Stream, respond};
 use crate::frame::{Format, Framing};
 use crate::http_api;
-use crate::session::{Connection, LaneBroken, LaneWriter, Received, SessionParts, run_session};
+use crate::session::{Connection, LaneBroken, LaneWriter, Received, SessionParts, session};
 use crate::worker::Context;
 
 /// Stream types and capsules of the draft.
@@ -30,7 +32,7 @@ const FIRST_STREAM_CODE: u64 = 0x52e4_a40f_a8db;
 /// The peer gets this long to take our close.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
-/// Answers a CONNECT and runs its session. From here on h3 is only kept alive: it must not take the
+/// Answers a CONNECT and starts its session. From here on h3 is only kept alive: it must not take the
 /// session's streams.
 pub(super) async fn accept(
     context: Rc<Context>,
@@ -71,12 +73,14 @@ pub(super) async fn accept(
     };
     // Control before events.
     let _ = send.set_priority(1);
-    let guard = context.admit_session();
+    let admission = context.admit_session();
     let limit = context.node.settings.limits.frame_bytes as usize;
     let connection = WebTransport {
         quic,
         _h3: h3,
         connect,
+        capsules: Capsules::default(),
+        held: Vec::new(),
         receive,
         reader: FrameReader::new(limit),
         session_id,
@@ -88,9 +92,10 @@ pub(super) async fn accept(
         own_lane: Box::new(QuicLane(send)),
         lanes: LANES,
         token,
+        admission,
     };
-    Box::pin(run_session(context, connection, parts)).await;
-    drop(guard);
+    // A task of its own: this one's frame held the handshake.
+    spawn_local(session(context, connection, parts));
 }
 
 type Negotiated = (Codec, Option<&'static str>, Option<String>);
@@ -137,6 +142,10 @@ struct WebTransport {
     /// Dropping it would close the connection.
     _h3: H3Connection,
     connect: H3Stream,
+    capsules: Capsules,
+    /// HTTP/3's own streams that came late: to stop one would be a connection error. As many as the
+    /// peer may open in all.
+    held: Vec<RecvStream>,
     receive: RecvStream,
     reader: FrameReader,
     session_id: u64,
@@ -144,9 +153,12 @@ struct WebTransport {
 
 enum Event {
     Bytes(Bytes),
-    Refuse(Option<SendStream>, RecvStream),
+    Hold(RecvStream),
+    Refuse(SendStream, RecvStream),
     /// The peer closed the session.
     Closed,
+    /// Nothing to the session.
+    Other,
     Over,
 }
 
@@ -157,14 +169,18 @@ impl WebTransport {
                 Ok(Some(chunk)) => Event::Bytes(chunk.bytes),
                 _ => Event::Over,
             },
-            // A capsule ends the session, and so does the stream's end; nothing else is said there.
-            said = self.connect.recv_data() => if said.is_ok() { Event::Closed } else { Event::Over },
+            // The closing capsule ends the session, and so does the stream's end.
+            data = self.connect.recv_data() => match data {
+                Ok(Some(data)) => if self.capsules.end_in(data) { Event::Closed } else { Event::Other },
+                Ok(None) => Event::Closed,
+                Err(_) => Event::Over,
+            },
             stream = self.quic.accept_uni() => match stream {
-                Ok(stream) => Event::Refuse(None, stream),
+                Ok(stream) => Event::Hold(stream),
                 Err(_) => Event::Over,
             },
             stream = self.quic.accept_bi() => match stream {
-                Ok((send, receive)) => Event::Refuse(Some(send), receive),
+                Ok((send, receive)) => Event::Refuse(send, receive),
                 Err(_) => Event::Over,
             },
         }
@@ -177,13 +193,12 @@ impl Connection for WebTransport {
             match self.event().await {
                 Event::Over => return Received::Closed(None),
                 Event::Closed => return Received::Closed(Some(Bytes::new())),
-                Event::Refuse(send, mut receive) => {
-                    // HTTP/3's own late streams are tolerated unread; the session has no use for others.
+                Event::Other => {}
+                Event::Hold(stream) => self.held.push(stream),
+                Event::Refuse(mut send, mut receive) => {
                     let code = stream_code(Code::Unsupported);
                     let _ = receive.stop(code);
-                    if let Some(mut send) = send {
-                        let _ = send.reset(code);
-                    }
+                    let _ = send.reset(code);
                 }
                 Event::Bytes(bytes) => {
                     self.reader.push(&bytes);

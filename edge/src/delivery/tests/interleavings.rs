@@ -1,0 +1,1 @@
+//! The interleavings in brackets of the delivery rules, as far as edges read.

@@ -1,0 +1,1 @@
+//! What lanes hold and write.
