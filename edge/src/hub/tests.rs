@@ -310,7 +310,7 @@ fn stuck_readers_hold_no_more_pages_than_the_bound_and_lose_nothing() {
     };
     for after in fetches(&mut hub) {
         answer(&mut hub, after);
-        assert!(hub.page_bytes() <= 2 * 40 * 400, "{}", hub.page_bytes());
+        assert!(hub.page_bytes() <= 4_000 || hub.held.len() == 1, "{}", hub.page_bytes());
     }
     for (from, (probe, _)) in readers.iter().enumerate() {
         probe.pull(&mut hub);

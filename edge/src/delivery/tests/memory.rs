@@ -89,8 +89,6 @@ impl Log for MemoryLog {
 pub(super) struct MemoryHistory {
     stored: Mutex<Stored>,
     down: AtomicBool,
-    /// Commits are refused, reads answered.
-    read_only: AtomicBool,
     pub(super) reads: AtomicU32,
 }
 
@@ -162,9 +160,6 @@ impl History for MemoryHistory {
     }
 
     async fn commit(&self, _: &Stream, batch: Batch) -> Result<(), CommitError> {
-        if self.read_only.load(Ordering::Relaxed) {
-            return Err(CommitError::Unavailable);
-        }
         let mut stored = self.answer().map_err(|_| CommitError::Unavailable)?;
         if batch.fence != stored.fence {
             return Err(CommitError::Fenced);

@@ -28,7 +28,8 @@ pub(super) struct Slow {
 pub(super) struct Follows {
     /// So many are carried out, and answered with an error.
     pub(super) unconfirmed: usize,
-    /// How long one takes before it is carried out, and again before it is confirmed.
+    /// How long one takes before it is carried out, and again before it is confirmed. To stop
+    /// following takes thrice as long.
     pub(super) takes: Duration,
 }
 
@@ -56,7 +57,7 @@ impl LinkControl for Control {
 
     async fn unfollow(&self, channels: &[(ChannelKey, Stream)]) -> Result<(), BackplaneError> {
         let takes = self.follows.lock().unwrap().takes;
-        sleep(takes).await;
+        sleep(3 * takes).await;
         self.inner.unfollow(channels).await
     }
 }

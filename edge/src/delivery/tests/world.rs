@@ -92,7 +92,10 @@ impl World {
         let slow = Arc::new(Slow::new(backplane.clone(), seed));
         let (log, history) = (Arc::new(MemoryLog::new(epoch)), Arc::new(MemoryHistory::default()));
         let namespace = Namespace::parse("a").unwrap();
-        let policies = BTreeMap::from([(namespace, Policy::default())]);
+        let mut policy = Policy::default();
+        // The log's time stands still here.
+        policy.retention.age_ms = u64::MAX;
+        let policies = BTreeMap::from([(namespace, policy)]);
         let stores = Stores {
             log: log.clone(),
             backplane: slow.clone(),

@@ -170,7 +170,8 @@ impl Machine {
         {
             undecided.retain(|waiting| waiting != channel);
         }
-        if self.subscriptions.contains_key(channel) {
+        // One that starts anew meanwhile is decided about by its own operation.
+        if matches!(self.subscriptions.get(channel), Some(Subscription::Active)) {
             let refusal = match decision {
                 Decision::Allow => None,
                 Decision::Deny => Some(Code::Forbidden),
