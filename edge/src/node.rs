@@ -1,7 +1,7 @@
 //! An edge node: what its workers share, how it starts, drains and stops.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -129,9 +129,8 @@ impl RunningNode {
         }
         .min(64);
         let bind_error = |address| move |source| StartError::Bind { address, source };
-        let tcp = bind_tcp(listen.client, workers).map_err(bind_error(listen.client))?;
+        let (tcp, udp) = bind_clients(listen.client, workers)?;
         let client_address = tcp[0].local_addr().map_err(bind_error(listen.client))?;
-        let udp = bind_udp(client_address, workers).map_err(bind_error(client_address))?;
         let admin = ops::bind(listen.admin).await.map_err(bind_error(listen.admin))?;
         let admin_address = admin.local_addr().map_err(bind_error(listen.admin))?;
 
@@ -211,6 +210,27 @@ impl RunningNode {
 impl Drop for RunningNode {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// Binds TCP and UDP on one port. Where any port will do, one that is free for both is looked for: the
+/// system knows only of TCP when it picks.
+fn bind_clients(
+    address: SocketAddr,
+    workers: usize,
+) -> Result<(Vec<TcpListener>, Vec<UdpSocket>), StartError> {
+    const ATTEMPTS: usize = 16;
+    let error = |address| move |source| StartError::Bind { address, source };
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let tcp = bind_tcp(address, workers).map_err(error(address))?;
+        let bound = tcp[0].local_addr().map_err(error(address))?;
+        match bind_udp(bound, workers) {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(_) if address.port() == 0 && attempt < ATTEMPTS => {}
+            Err(source) => return Err(error(bound)(source)),
+        }
     }
 }
 

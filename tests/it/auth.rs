@@ -81,7 +81,7 @@ on_both! {
     async fn an_expired_session_is_closed_and_says_so(transport: Transport) {
         let node = Node::start("[auth]\nleeway_s = 0\n").await;
         let short = Rights { ttl: Some(Duration::from_millis(1500)), ..Rights::default() };
-        let mut peer = Peer::connect(&node, transport, &token_with("ann", short)).await;
+        let mut peer = Peer::connect(&node, transport, &token_with("ann", &short)).await;
         peer.subscribe("room:brief", json!({})).await;
         assert_eq!(peer.closed().await, (4011, "token_expired".to_owned()));
     }
@@ -89,9 +89,9 @@ on_both! {
     async fn a_refresh_keeps_the_session_past_its_first_token(transport: Transport) {
         let node = Node::start("[auth]\nleeway_s = 0\n").await;
         let lasting = |ms| Rights { ttl: Some(Duration::from_millis(ms)), ..Rights::default() };
-        let mut peer = Peer::connect(&node, transport, &token_with("ann", lasting(1500))).await;
+        let mut peer = Peer::connect(&node, transport, &token_with("ann", &lasting(1500))).await;
         peer.subscribe("room:long", json!({})).await;
-        let reply = peer.ask("refresh", json!({ "token": token_with("ann", lasting(4000)) })).await;
+        let reply = peer.ask("refresh", json!({ "token": token_with("ann", &lasting(4000)) })).await;
         let left = reply["refreshed"]["expires_in_ms"].as_u64().expect("a time");
         assert!((1500..=4000).contains(&left), "{reply}");
         let began = std::time::Instant::now();
@@ -123,7 +123,7 @@ on_both! {
             grants: &["granted:a=subscribe", "granted:b=subscribe"],
             ..Rights::default()
         };
-        let mut peer = Peer::connect(&node, transport, &token_with("ann", wide)).await;
+        let mut peer = Peer::connect(&node, transport, &token_with("ann", &wide)).await;
         let channels = ["closed:x", "granted:a", "granted:b", "room:y"];
         for channel in channels {
             peer.subscribe(channel, json!({})).await;
@@ -133,13 +133,13 @@ on_both! {
             grants: &["granted:*=publish"],
             ..Rights::default()
         };
-        let mut writer = Peer::connect(&node, transport, &token_with("writer", writer_rights)).await;
+        let mut writer = Peer::connect(&node, transport, &token_with("writer", &writer_rights)).await;
         for channel in channels {
             writer.publish(channel, "before").await;
             assert_eq!(peer.event_ids(channel, 1).await, ["before"]);
         }
         let narrow = Rights { grants: &["granted:b=subscribe"], ..Rights::default() };
-        let narrow = token_with("ann", narrow);
+        let narrow = token_with("ann", &narrow);
         let (node, channels) = (&node, &channels);
         let writing = async {
             for n in 0..50 {
@@ -174,11 +174,11 @@ on_both! {
     async fn nothing_follows_the_unsubscribed_of_a_narrowing_refresh(transport: Transport) {
         let node = Node::start("").await;
         let insider = Rights { roles: &["insider"], ..Rights::default() };
-        let mut peer = Peer::connect(&node, transport, &token_with("ann", insider)).await;
+        let mut peer = Peer::connect(&node, transport, &token_with("ann", &insider)).await;
         peer.subscribe("closed:x", json!({})).await;
         peer.subscribe("room:y", json!({})).await;
         let insider = Rights { roles: &["insider"], ..Rights::default() };
-        let mut writer = Peer::connect(&node, transport, &token_with("writer", insider)).await;
+        let mut writer = Peer::connect(&node, transport, &token_with("writer", &insider)).await;
         let writing = async {
             for n in 0..100 {
                 writer.publish("closed:x", &n.to_string()).await;

@@ -21,11 +21,11 @@ pub(crate) struct Rights {
 
 /// A token of the tenant `acme`, good for an hour.
 pub(crate) fn token(user: &str) -> String {
-    token_with(user, Rights::default())
+    token_with(user, &Rights::default())
 }
 
 /// A token with more rights, or another life.
-pub(crate) fn token_with(user: &str, rights: Rights) -> String {
+pub(crate) fn token_with(user: &str, rights: &Rights) -> String {
     let mut claims = claims(user);
     claims.roles = rights.roles.iter().map(|&role| role.to_owned()).collect();
     claims.grants = rights.grants.iter().map(|grant| read_grant(grant)).collect();

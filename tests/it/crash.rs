@@ -32,6 +32,7 @@ async fn twenty_kills_lose_nothing_that_was_acknowledged() {
     }
     let verdict = witnesses.finish(&node).await;
     println!("{verdict:?}");
+    assert!(verdict.received >= verdict.acknowledged, "{verdict:?}");
     assert!(verdict.acknowledged > 20 * kills(), "{verdict:?}");
     assert!(verdict.reconnects as usize >= cast.readers / 2 * kills() / 2, "{verdict:?}");
 }

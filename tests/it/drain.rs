@@ -103,5 +103,6 @@ async fn two_hundred_clients_under_load_lose_nothing() {
     flowing(100).await;
     let verdict = witnesses.finish(&node).await;
     println!("{verdict:?}");
+    assert!(verdict.received >= verdict.acknowledged, "{verdict:?}");
     assert_eq!(verdict.unacknowledged, 0, "{verdict:?}");
 }

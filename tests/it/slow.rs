@@ -100,7 +100,7 @@ on_both! {
         let canary = Canary::start(&node).await;
         let before_kib = node.resident_kib();
         let mut peers = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..12 {
             let mut peer = Peer::connect(&node, transport, &token("mallory")).await;
             let history = json!({ "id": 1, "history": { "channel": channel, "last": 1000 } });
             let frame = Value::from(vec![history; 400]).to_string();
@@ -115,7 +115,9 @@ on_both! {
         }
         println!("{:?}", canary.finish().await);
         let grown_kib = node.resident_kib().saturating_sub(before_kib);
-        assert!(grown_kib < 96 * 1024, "{grown_kib} KiB more");
+        println!("{grown_kib} KiB more");
+        // Each request loads 13 MiB to find where the newest begin, and 4,800 were made.
+        assert!(grown_kib < 192 * 1024, "{grown_kib} KiB more");
     }
 
     async fn an_ephemeral_reader_that_is_too_slow_is_told_how_many_it_missed(transport: Transport) {

@@ -105,8 +105,8 @@ on_both! {
         loop {
             let request = json!({ "channel": "room:pages", "after": after, "limit": 10 });
             let page = peer.ask("history", request).await["history"].take();
-            ids.extend(page["events"].as_array().expect("an array").iter().map(id_of));
-            after = format!("{}.{}", page["stream"].as_str().expect("a string"), page["offset"]);
+            ids.extend(page["events"].as_array().expect("a member").iter().map(id_of));
+            after = format!("{}.{}", page["stream"].as_str().expect("a member"), page["offset"]);
             pages += 1;
             if page["more"] == false {
                 break;
@@ -115,7 +115,7 @@ on_both! {
         assert_eq!(ids, (1..25).map(|n| n.to_string()).collect::<Vec<_>>());
         assert!(pages <= 4, "{pages}");
         let newest = peer.ask("history", json!({ "channel": "room:pages", "last": 3 })).await;
-        let newest = newest["history"]["events"].as_array().expect("an array");
+        let newest = newest["history"]["events"].as_array().expect("a member");
         assert_eq!(newest.iter().map(id_of).collect::<Vec<_>>(), ["22", "23", "24"]);
         for (request, code) in [
             (json!({ "channel": "room:pages" }), "bad_request"),
@@ -133,7 +133,7 @@ on_both! {
             subscribe: &["$user:ann", "room:own", "closed:vault"],
             ..Rights::default()
         };
-        let mut peer = Peer::connect(&node, transport, &token_with("ann", rights)).await;
+        let mut peer = Peer::connect(&node, transport, &token_with("ann", &rights)).await;
         for channel in ["$user:ann", "room:own"] {
             let made = peer
                 .find("a subscription that the server made", |m| m["subscribed"]["channel"] == channel)

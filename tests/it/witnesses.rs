@@ -54,6 +54,7 @@ struct Received {
 pub(crate) struct Verdict {
     pub(crate) acknowledged: usize,
     pub(crate) unacknowledged: usize,
+    pub(crate) received: usize,
     pub(crate) reconnects: u64,
 }
 
@@ -206,6 +207,7 @@ fn compare(published: &[Published], received: &[Received]) -> Verdict {
     Verdict {
         acknowledged: acknowledged.values().map(BTreeSet::len).sum(),
         unacknowledged: published.iter().map(|record| record.unknown.len()).sum(),
+        received: received.iter().map(|record| record.ids.len()).sum(),
         reconnects: received.iter().map(|record| record.reconnects).sum(),
     }
 }
