@@ -1,9 +1,10 @@
 //! Runs a session on its connection: one task that reads, writes and does what the machine says.
 
+mod lanes;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,20 +13,18 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use meridian_core::auth::{Identity, TokenError};
-use meridian_core::protocol::{
-    Code, CommandFrame, HistoryRequest, Message, Subscribed, decode_commands,
-};
+use meridian_core::protocol::{Code, CommandFrame, HistoryRequest, Message, decode_commands};
 use meridian_core::vocabulary::{Channel, Stream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{Act, Generation, Machine, OpId};
-use super::outbox::{Flushed, Outbox, Wrote};
-use super::work::{self, Done, Following};
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
+use crate::session::machine::{Act, Generation, Machine, OpId};
+use crate::session::outbox::{Flushed, Outbox, Wrote};
+use crate::session::work::{self, Done, Following};
 use crate::worker::{Admission, Context};
 
 /// A client that does not take even the close within this time is dropped.
@@ -55,7 +54,7 @@ pub(crate) trait Connection {
     fn receive(&mut self) -> impl Future<Output = Received>;
 
     /// Opens another lane, if the peer lets us.
-    fn open_lane(&mut self) -> Option<Box<dyn super::LaneWriter>>;
+    fn open_lane(&mut self) -> Option<Box<dyn crate::session::LaneWriter>>;
 
     /// Closes with the code, and waits a bounded time for the peer to take it.
     fn close(self, code: Code) -> impl Future<Output = ()>;
@@ -102,7 +101,7 @@ pub(crate) struct SessionParts {
     pub(crate) id: u64,
     pub(crate) format: Format,
     pub(crate) transport: &'static str,
-    pub(crate) own_lane: Box<dyn super::LaneWriter>,
+    pub(crate) own_lane: Box<dyn crate::session::LaneWriter>,
     /// Lanes for channels beyond the session's own stream, at most.
     pub(crate) lanes: usize,
     /// The token that header or query had.
@@ -418,95 +417,6 @@ impl<C: Connection> Driver<C> {
         let acts = self.machine.verified(result, now);
         *self.identity.borrow_mut() = self.machine.identity();
         self.act(acts);
-    }
-
-    fn attach(&mut self, op: OpId, channel: Channel, reply_to: Option<u64>) {
-        let Some(following) = self.prepared.remove(&op) else { return };
-        let stored = following.class != meridian_core::policy::DeliveryClass::Ephemeral;
-        let message = Message::Subscribed(
-            reply_to,
-            Subscribed {
-                channel: channel.as_str().to_owned(),
-                class: crate::publish::class_name(following.class).to_owned(),
-                at: stored.then(|| (following.stream.to_string(), following.position)),
-                behind: following.behind,
-            },
-        );
-        let lane = self.lane_of(&channel);
-        self.send(lane, &message);
-        let outlet: Rc<dyn Outlet> = self.session.clone();
-        let pinned = following.pin.pinned;
-        let follower =
-            self.context.hands.hub.borrow_mut().attach(pinned, outlet, lane, following.position);
-        self.followers.insert(channel, (follower, following.stream, lane));
-    }
-
-    fn detach(&mut self, channel: &Channel) {
-        if let Some((follower, ..)) = self.followers.remove(channel) {
-            self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
-        }
-    }
-
-    /// A channel keeps its lane as long as the session lives.
-    fn lane_of(&mut self, channel: &Channel) -> LaneId {
-        if let Some((_, _, lane)) = self.followers.get(channel) {
-            return *lane;
-        }
-        if self.lanes == 0 {
-            return 0;
-        }
-        let mut hasher = DefaultHasher::new();
-        channel.as_str().hash(&mut hasher);
-        let wanted = 1 + (hasher.finish() % self.lanes as u64) as usize;
-        let mut outbox = self.session.outbox.borrow_mut();
-        while outbox.lanes() <= wanted && !self.no_more_lanes {
-            match self.connection.open_lane() {
-                Some(writer) => outbox.add_lane(writer),
-                None => {
-                    // From now on the channels share what there is; those that have a lane keep it.
-                    self.no_more_lanes = true;
-                    self.lanes = outbox.lanes() - 1;
-                }
-            }
-        }
-        outbox.usable(wanted.min(outbox.lanes() - 1) as LaneId)
-    }
-
-    fn acknowledge(
-        &mut self,
-        id: Option<u64>,
-        ack: meridian_core::protocol::Ack,
-        key: meridian_core::seams::AcknowledgedKey,
-    ) {
-        let sent = self.followers.get(&key.channel).and_then(|(follower, stream, _)| {
-            let position = self.context.hands.hub.borrow_mut().told(*follower)?;
-            Some((stream.clone(), position))
-        });
-        self.start(work::acknowledge(self.context.clone(), id, ack, key, sent));
-    }
-
-    /// The peer stopped a lane: its subscriptions end, the session goes on.
-    fn end_stopped_lanes(&mut self) {
-        let stopped = self.session.outbox.borrow_mut().take_stopped();
-        for lane in stopped {
-            let channels: Vec<Channel> = self
-                .followers
-                .iter()
-                .filter(|(_, (_, _, of))| *of == lane)
-                .map(|(channel, _)| channel.clone())
-                .collect();
-            for channel in channels {
-                self.detach(&channel);
-                let acts = self.machine.end(&channel, Code::LaneStopped);
-                // Its lane is gone; the session's own stream tells it.
-                for act in acts {
-                    match act {
-                        Act::SendOn(_, message) => self.send(0, &message),
-                        act => self.act_one(act),
-                    }
-                }
-            }
-        }
     }
 
     fn drain(&mut self) {
