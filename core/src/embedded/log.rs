@@ -288,10 +288,13 @@ impl Log for SqliteLog {
         if from.0 == end || max_records == 0 {
             return Ok(Vec::new());
         }
-        let records = match tail.read(from.0, max_records) {
+        let mut records = match tail.read(from.0, max_records) {
             Some(read) => read.map_err(|_| LogError::Unavailable)?,
             None => self.read_file(partition, from.0, max_records).await?,
         };
+        // What is committed but not announced yet comes with the next read: who has read beyond the end
+        // takes the log for one that lost its tail.
+        records.truncate(records.partition_point(|record| record.offset.0 < end));
         match records.first() {
             Some(first) if first.offset == from => Ok(records),
             // Retention may have passed by since the bounds were looked at.

@@ -193,3 +193,29 @@ async fn join_all<T: Send + 'static>(
     .await;
     answers.into_iter().flatten().collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_beside_the_writer_never_goes_beyond_the_end() {
+    let fixture = Fixture::new();
+    // After a restart old records are in the file only: a read from there sees what is committed.
+    for life in 0..20 {
+        let log = Arc::new(fixture.open().await);
+        let partition = log.partition(&channel("a:b"));
+        let from = Offset(log.known_end(partition).0.saturating_sub(1));
+        let writer = tokio::spawn({
+            let log = log.clone();
+            async move {
+                for round in 0..30 {
+                    log.append(records::of("a:b", 1, 100 * life + round, &*log)).await;
+                }
+            }
+        });
+        while !writer.is_finished() {
+            let read = log.read(partition, from, 1_000).await.unwrap();
+            let next = read.last().map_or(from, |last| Offset(last.offset.0 + 1));
+            assert!(next <= log.known_end(partition), "{next:?} is not announced");
+        }
+        writer.await.unwrap();
+        log.close().await;
+    }
+}
