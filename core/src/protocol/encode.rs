@@ -186,6 +186,43 @@ fn view_wire<'a, R: RawRef<'a>>(view: &'a EventView, epoch: Epoch) -> EventWire<
 fn message_wire<'a, R: RawRef<'a>>(message: &'a Message) -> MessageWire<'a, R> {
     let mut wire = MessageWire { id: message.id(), ..MessageWire::default() };
     match message {
+        Message::Events { channel, stream, epoch, events } => {
+            wire.events = Some(EventsWire {
+                channel: channel.as_str().into(),
+                stream: stream.as_deref().map(Cow::Borrowed),
+                epoch: epoch.map(|epoch| epoch.0),
+                events: events
+                    .iter()
+                    .map(|view| view_wire(view, epoch.unwrap_or(Epoch(0))))
+                    .collect(),
+            });
+        }
+        Message::Gap(gap) => {
+            wire.gap = Some(GapWire {
+                channel: gap.channel.as_str().into(),
+                reason: gap.reason.as_str().into(),
+                from: gap.from.as_str().into(),
+                stream: gap.stream.as_str().into(),
+                epoch: gap.position.epoch.0,
+                offset: gap.position.passed,
+            });
+        }
+        Message::Skipped { channel, count } => {
+            wire.skipped = Some(SkippedWire { channel: channel.as_str().into(), count: *count });
+        }
+        Message::Drain { after_ms, deadline_ms } => {
+            wire.drain = Some(DrainWire { after_ms: *after_ms, deadline_ms: *deadline_ms });
+        }
+        Message::Ping => wire.ping = Some(Empty {}),
+        Message::Unknown => {}
+        reply => put_reply(&mut wire, reply),
+    }
+    wire
+}
+
+/// What answers a command.
+fn put_reply<'a, R: RawRef<'a>>(wire: &mut MessageWire<'a, R>, reply: &'a Message) {
+    match reply {
         Message::Connected(_, connected) => {
             wire.connected = Some(ConnectedWire {
                 protocol: connected.protocol,
@@ -234,37 +271,8 @@ fn message_wire<'a, R: RawRef<'a>>(message: &'a Message) -> MessageWire<'a, R> {
         }
         Message::Pong { .. } => wire.pong = Some(Empty {}),
         Message::Error(_, error) => wire.error = Some(error_wire(error)),
-        Message::Events { channel, stream, epoch, events } => {
-            wire.events = Some(EventsWire {
-                channel: channel.as_str().into(),
-                stream: stream.as_deref().map(Cow::Borrowed),
-                epoch: epoch.map(|epoch| epoch.0),
-                events: events
-                    .iter()
-                    .map(|view| view_wire(view, epoch.unwrap_or(Epoch(0))))
-                    .collect(),
-            });
-        }
-        Message::Gap(gap) => {
-            wire.gap = Some(GapWire {
-                channel: gap.channel.as_str().into(),
-                reason: gap.reason.as_str().into(),
-                from: gap.from.as_str().into(),
-                stream: gap.stream.as_str().into(),
-                epoch: gap.position.epoch.0,
-                offset: gap.position.passed,
-            });
-        }
-        Message::Skipped { channel, count } => {
-            wire.skipped = Some(SkippedWire { channel: channel.as_str().into(), count: *count });
-        }
-        Message::Drain { after_ms, deadline_ms } => {
-            wire.drain = Some(DrainWire { after_ms: *after_ms, deadline_ms: *deadline_ms });
-        }
-        Message::Ping => wire.ping = Some(Empty {}),
-        Message::Unknown => {}
+        _ => {}
     }
-    wire
 }
 
 impl Message {

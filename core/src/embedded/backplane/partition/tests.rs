@@ -1,3 +1,5 @@
+//! What a partition of the in-process backplane keeps, drops and refuses.
+
 use super::*;
 use crate::vocabulary::{
     Body, Channel, Epoch, EventId, LogName, Offset, Partition as Number, Stream, Tenant,
