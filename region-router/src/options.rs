@@ -16,7 +16,7 @@ pub struct Options {
     /// At most so much goes into one transaction, so that none takes long.
     pub commit_bytes: usize,
     /// How long a first event waits for others to share its transaction. Nobody waits for it: it is
-    /// out already.
+    /// out already, and in hot history; a router that comes after reads it from the log again.
     pub commit_linger: Duration,
     /// Channels whose newest position is remembered; the others are asked of the history.
     pub heads: usize,
@@ -44,7 +44,7 @@ impl Default for Options {
             read_bytes: 1 << 20,
             unwritten_bytes: 8 << 20,
             commit_bytes: 4 << 20,
-            commit_linger: Duration::from_millis(20),
+            commit_linger: Duration::from_millis(100),
             heads: 16_384,
             lookup_timeout: Duration::from_millis(500),
             marker_interval: Duration::from_secs(2),

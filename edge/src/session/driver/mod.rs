@@ -66,6 +66,8 @@ pub(crate) struct Session {
     outbox: RefCell<Outbox>,
     turns: Turns,
     last_sent: Cell<Instant>,
+    /// The fan-out wrote since `last_sent` was set; the next tick counts it as just sent.
+    sent: Cell<bool>,
     wake: Notify,
 }
 
@@ -82,7 +84,8 @@ impl Outlet for Session {
         let mut outbox = self.outbox.borrow_mut();
         let offer = outbox.offer(lane, frame);
         if offer == Offer::Taken {
-            self.last_sent.set(Instant::now());
+            // No look at the clock here: this runs once a delivery.
+            self.sent.set(true);
         }
         if outbox.needs_flush() {
             self.wake.notify_one();
@@ -161,6 +164,7 @@ pub(crate) fn session<C: Connection>(
         turns: outbox.turns().clone(),
         outbox: RefCell::new(outbox),
         last_sent: Cell::new(now),
+        sent: Cell::new(false),
         wake: Notify::new(),
     });
     context.node.metrics.session_started(parts.transport);
@@ -209,6 +213,9 @@ impl<C: Connection> Driver<C> {
                 Woken::Flushed(Flushed::More) => tokio::task::yield_now().await,
                 Woken::Flushed(_) => {}
                 Woken::Tick => {
+                    if self.session.sent.take() {
+                        self.session.last_sent.set(Instant::now());
+                    }
                     let (now, sent) = (Instant::now().into_std(), self.session.last_sent.get());
                     let acts = self.machine.tick(now, sent.into_std());
                     self.act(acts);
