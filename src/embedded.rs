@@ -46,12 +46,13 @@ pub(crate) fn run(config: Config, demo: Option<Demo>) -> Result<()> {
 
 async fn serve(config: Config, demo: Option<Demo>) -> Result<()> {
     let metrics = install_metrics()?;
+    let policies = Arc::new(config.policies.clone());
     let mut options = embedded::Options::default();
     options.log.partitions = config.storage.partitions;
+    options.backplane.policies = policies.clone();
     let stores = embedded::open(&config.storage.dir, options)
         .await
         .with_context(|| format!("cannot open the data folder {}", config.storage.dir.display()))?;
-    let policies = Arc::new(config.policies.clone());
 
     let stop_router = CancellationToken::new();
     let mut parts = JoinSet::new();

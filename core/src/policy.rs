@@ -70,7 +70,7 @@ pub struct Policies {
 }
 
 impl Policies {
-    pub fn new(by_namespace: BTreeMap<Namespace, Policy>) -> Self {
+    pub const fn new(by_namespace: BTreeMap<Namespace, Policy>) -> Self {
         Self { by_namespace }
     }
 

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 use self::links::{Links, Outlet};
 use self::partition::Partition;
+use crate::policy::{Policies, Retention};
 use crate::seams::{
     Applied, ApplyOutcome, Backplane, BackplaneError, Delivery, Ephemeral, HotHead, HotRead, Link,
     LinkControl,
@@ -18,11 +19,13 @@ use crate::seams::{
 use crate::vocabulary::{ChannelKey, Position, Stream};
 
 /// The bounds of an in-process backplane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct BackplaneOptions {
-    /// Events of hot history a channel.
+    /// A channel's hot history is bounded by its policy's retention too.
+    pub policies: Arc<Policies>,
+    /// Events of hot history a channel, at most.
     pub channel_events: usize,
-    /// Bytes of hot history a channel.
+    /// Bytes of hot history a channel, at most.
     pub channel_bytes: usize,
     /// Bytes of hot history in all, names included. Beyond it, the channels longest without an event
     /// are forgotten as soon as the history has them.
@@ -32,7 +35,8 @@ pub struct BackplaneOptions {
 }
 
 /// The bounds that one partition keeps.
-struct HotBounds {
+struct HotBounds<'a> {
+    policies: &'a Policies,
     channel_events: usize,
     channel_bytes: usize,
     partition_bytes: usize,
@@ -56,10 +60,26 @@ struct Control {
 impl Default for BackplaneOptions {
     fn default() -> Self {
         Self {
+            policies: Arc::default(),
             channel_events: 1_000,
             channel_bytes: 1 << 20,
             total_bytes: 256 << 20,
             link_capacity: 8_192,
+        }
+    }
+}
+
+impl HotBounds<'_> {
+    /// How much is kept of a channel: what its policy says, within this backplane's own bounds.
+    fn of(&self, key: &ChannelKey) -> Retention {
+        let (events, bytes) = (self.channel_events as u64, self.channel_bytes as u64);
+        match self.policies.of(&key.channel).map(|policy| policy.retention) {
+            Some(keep) => Retention {
+                events: keep.events.min(events),
+                bytes: keep.bytes.min(bytes),
+                age_ms: keep.age_ms,
+            },
+            None => Retention { events, bytes, age_ms: u64::MAX },
         }
     }
 }
@@ -81,9 +101,10 @@ impl InProcessBackplane {
         })
     }
 
-    fn bounds(&self) -> HotBounds {
+    fn bounds(&self) -> HotBounds<'_> {
         let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner).len();
         HotBounds {
+            policies: &self.options.policies,
             channel_events: self.options.channel_events,
             channel_bytes: self.options.channel_bytes,
             partition_bytes: self.options.total_bytes / partitions.max(1),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::HotBounds;
+use crate::policy::Retention;
 use crate::seams::{Applied, ApplyOutcome, HotHead, HotRead};
 use crate::vocabulary::{ChannelKey, Event, Position, Prev};
 
@@ -36,7 +37,7 @@ impl Partition {
     }
 
     /// One step of the apply script.
-    pub(super) fn apply(&mut self, applied: &Applied, bounds: &HotBounds) -> ApplyOutcome {
+    pub(super) fn apply(&mut self, applied: &Applied, bounds: &HotBounds<'_>) -> ApplyOutcome {
         let position = applied.event.position();
         match self.marker {
             Some(marker) if marker == applied.last_kept_before => {}
@@ -67,7 +68,7 @@ impl Partition {
     }
 
     /// What is at or below `checkpoint` may be forgotten from now on.
-    pub(super) fn trim_below(&mut self, checkpoint: Position, bounds: &HotBounds) {
+    pub(super) fn trim_below(&mut self, checkpoint: Position, bounds: &HotBounds<'_>) {
         if self.trim_below >= Some(checkpoint) {
             return;
         }
@@ -75,8 +76,9 @@ impl Partition {
         let (channels, bytes) = (&mut self.channels, &mut self.bytes);
         self.overfull.retain(|key| {
             let Some(hot) = channels.get_mut(key) else { return false };
-            *bytes -= hot.trim(Some(checkpoint), bounds);
-            hot.exceeds(bounds)
+            let keep = bounds.of(key);
+            *bytes -= hot.trim(Some(checkpoint), keep);
+            hot.exceeds(keep)
         });
         self.evict(bounds);
     }
@@ -104,7 +106,7 @@ impl Partition {
         self.bytes
     }
 
-    fn append(&mut self, event: &Arc<Event>, bounds: &HotBounds) {
+    fn append(&mut self, event: &Arc<Event>, bounds: &HotBounds<'_>) {
         let (used, position) = (self.next_use, event.position());
         self.next_use += 1;
         let hot = self.channels.entry(event.key.clone()).or_insert_with(|| {
@@ -123,9 +125,10 @@ impl Partition {
         hot.bytes += event.weight();
         self.bytes += event.weight();
         hot.events.push_back(event.clone());
-        if hot.exceeds(bounds) {
-            self.bytes -= hot.trim(self.trim_below, bounds);
-            if hot.exceeds(bounds) {
+        let keep = bounds.of(&event.key);
+        if hot.exceeds(keep) {
+            self.bytes -= hot.trim(self.trim_below, keep);
+            if hot.exceeds(keep) {
                 self.overfull.insert(event.key.clone());
             }
         }
@@ -133,7 +136,7 @@ impl Partition {
 
     /// Forgets the channels longest without an event, whole, until the partition is within its
     /// bound. A forgotten channel has no head here: who asks must ask the history.
-    fn evict(&mut self, bounds: &HotBounds) {
+    fn evict(&mut self, bounds: &HotBounds<'_>) {
         while self.bytes > bounds.partition_bytes {
             let Some((_, key)) = self.by_use.first_key_value() else { return };
             let stored =
@@ -155,14 +158,19 @@ impl Partition {
 }
 
 impl Hot {
-    fn exceeds(&self, bounds: &HotBounds) -> bool {
-        self.events.len() > bounds.channel_events || self.bytes > bounds.channel_bytes
+    /// Ages are counted from the newest event, by the log's time: no clock is read.
+    fn exceeds(&self, keep: Retention) -> bool {
+        let newest_ms = self.events.back().map_or(0, |event| event.time_ms);
+        let oldest_ms = self.events.front().map_or(0, |event| event.time_ms);
+        self.events.len() as u64 > keep.events
+            || self.bytes as u64 > keep.bytes
+            || oldest_ms.saturating_add(keep.age_ms) < newest_ms
     }
 
     /// Removes the oldest events beyond the bounds that the history has; answers their bytes.
-    fn trim(&mut self, trim_below: Option<Position>, bounds: &HotBounds) -> usize {
+    fn trim(&mut self, trim_below: Option<Position>, keep: Retention) -> usize {
         let before = self.bytes;
-        while self.events.len() > 1 && self.exceeds(bounds) {
+        while self.events.len() > 1 && self.exceeds(keep) {
             match self.events.front() {
                 Some(oldest) if Some(oldest.position()) <= trim_below => {
                     self.bytes -= oldest.weight();

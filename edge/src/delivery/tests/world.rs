@@ -45,7 +45,7 @@ impl World {
 
     pub(super) async fn with_epoch(seed: u64, epoch: u32) -> Self {
         let hot = BackplaneOptions { channel_events: 6, ..BackplaneOptions::default() };
-        let make = move || InProcessBackplane::new(hot);
+        let make = move || InProcessBackplane::new(hot.clone());
         let backplane = Arc::new(Faulty::new(make, seed, BackplaneFaults::default()));
         let slow = Arc::new(Slow::new(backplane.clone(), seed));
         let (log, history) = (Arc::new(MemoryLog::new(epoch)), Arc::new(MemoryHistory::default()));

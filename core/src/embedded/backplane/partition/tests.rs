@@ -1,12 +1,19 @@
 //! What a partition of the in-process backplane keeps, drops and refuses.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::policy::{DeliveryClass, FeedBounds, Policies, Policy};
 use crate::vocabulary::{
-    Body, Channel, Epoch, EventId, LogName, Offset, Partition as Number, Stream, Tenant,
+    Body, Channel, Epoch, EventId, LogName, Namespace, Offset, Partition as Number, Stream, Tenant,
 };
 
-const BOUNDS: HotBounds =
-    HotBounds { channel_events: 4, channel_bytes: 10_000, partition_bytes: 20_000 };
+const BOUNDS: HotBounds<'_> = HotBounds {
+    policies: &Policies::new(BTreeMap::new()),
+    channel_events: 4,
+    channel_bytes: 10_000,
+    partition_bytes: 20_000,
+};
 
 fn key(name: u64) -> ChannelKey {
     ChannelKey {
@@ -28,6 +35,17 @@ fn ready() -> Partition {
 
 /// Applies the partition's next event.
 fn apply(partition: &mut Partition, channel: u64, data_bytes: usize) -> Position {
+    apply_within(partition, channel, data_bytes, 1, &BOUNDS)
+}
+
+/// The same, appended at a time and within bounds.
+fn apply_within(
+    partition: &mut Partition,
+    channel: u64,
+    data_bytes: usize,
+    time_ms: u64,
+    bounds: &HotBounds<'_>,
+) -> Position {
     let last = partition.marker().unwrap();
     let head = partition.head(&key(channel)).head;
     let event = Event {
@@ -39,12 +57,12 @@ fn apply(partition: &mut Partition, channel: u64, data_bytes: usize) -> Position
         },
         offset: Offset((last.passed + 1) as u64),
         prev: head.map_or(Prev::None, Prev::At),
-        time_ms: 1,
+        time_ms,
         id: EventId::parse("i").unwrap(),
         body: Body { data: vec![0; data_bytes].into(), ..Body::default() },
     };
     let applied = Applied { event: Arc::new(event), last_kept_before: last };
-    assert_eq!(partition.apply(&applied, &BOUNDS), ApplyOutcome::Applied);
+    assert_eq!(partition.apply(&applied, bounds), ApplyOutcome::Applied);
     applied.event.position()
 }
 
@@ -120,4 +138,34 @@ fn a_channel_is_bounded_by_bytes() {
     let position = apply(&mut partition, 1, 15_000);
     partition.trim_below(position, &BOUNDS);
     assert_eq!(partition.read(&key(1), at(-1), 9).events.len(), 1);
+}
+
+#[test]
+fn a_policys_retention_bounds_what_is_stored_already() {
+    let keep = Retention { events: 3, bytes: u64::MAX, age_ms: 100 };
+    let policy = Policy {
+        class: DeliveryClass::Strict,
+        zone: LogName::parse("global").unwrap(),
+        retention: keep,
+        feed: FeedBounds { keys: 1, bytes: 1 },
+        event_bytes: 1,
+        subscribe: BTreeSet::new(),
+        publish: BTreeSet::new(),
+    };
+    let policies = Policies::new(BTreeMap::from([(Namespace::parse("n").unwrap(), policy)]));
+    let bounds = HotBounds { policies: &policies, channel_events: 1_000, ..BOUNDS };
+    let hot = |partition: &Partition| -> Vec<u64> {
+        let read = partition.read(&key(0), at(-1), usize::MAX);
+        read.events.iter().map(|event| event.offset.0).collect()
+    };
+    let mut partition = ready();
+    for _ in 0..5 {
+        apply_within(&mut partition, 0, 1, 1_000, &bounds);
+    }
+    assert_eq!(hot(&partition), [0, 1, 2, 3, 4], "nothing is in the history yet");
+    partition.trim_below(at(4), &bounds);
+    assert_eq!(hot(&partition), [2, 3, 4]);
+    let last = apply_within(&mut partition, 0, 1, 1_101, &bounds);
+    assert_eq!(hot(&partition), [5], "the others were appended over 100 ms before");
+    assert_eq!(partition.head(&key(0)).head, Some(last));
 }
