@@ -1,0 +1,147 @@
+//! Real Kafka, Redis and Postgres for tests: started on free loopback ports in a temporary folder,
+//! killed, paused and started again by name, and ended when dropped. Owns no client of theirs.
+
+#![expect(clippy::unwrap_used, reason = "a test that has no servers has nothing else to do")]
+
+use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// How many servers of each kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    pub redis: u32,
+    pub postgres: u32,
+    /// 1, or 3 for a replicated cluster with `min.insync.replicas=2`.
+    pub kafka: u32,
+}
+
+/// Running servers. Their ports and data stay the same over `kill` and `start`.
+#[derive(Debug)]
+pub struct Stack {
+    folder: TempDir,
+    addresses: HashMap<String, String>,
+}
+
+impl Stack {
+    /// Starts them, installing by package name what is missing; returns when all are ready. Panics
+    /// with the script's output if they can't be.
+    pub fn start(counts: Counts) -> Self {
+        let folder = tempfile::Builder::new().prefix("meridian-stack.").tempdir().unwrap();
+        // Postgres runs as another user, which must get in.
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).unwrap();
+        let printed = run(folder.path(), "up", None, counts);
+        let addresses = printed
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self { folder, addresses }
+    }
+
+    /// `redis://127.0.0.1:PORT` of server `number`, from 1.
+    pub fn redis(&self, number: u32) -> &str {
+        self.address(&format!("REDIS{number}_URL"))
+    }
+
+    /// `postgres://…/postgres` of server `number`, from 1; a superuser who needs no password.
+    pub fn postgres(&self, number: u32) -> &str {
+        self.address(&format!("PG{number}_URL"))
+    }
+
+    /// Bootstrap servers, comma-separated.
+    pub fn kafka(&self) -> &str {
+        self.address("KAFKA_BOOTSTRAP")
+    }
+
+    /// SIGKILL to a server by name: `redis1`, `pg2`, `kafka1`.
+    pub fn kill(&self, server: &str) {
+        self.act("kill", server);
+    }
+
+    /// Starts a killed server at its old address with its old data; returns when it is ready.
+    pub fn restart(&self, server: &str) {
+        self.act("start", server);
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self, server: &str) {
+        self.act("pause", server);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, server: &str) {
+        self.act("resume", server);
+    }
+
+    /// A server's folder: its data and its `log`.
+    pub fn folder(&self, server: &str) -> PathBuf {
+        self.folder.path().join(server)
+    }
+
+    fn act(&self, action: &str, server: &str) {
+        run(self.folder.path(), action, Some(server), Counts::default());
+    }
+
+    fn address(&self, name: &str) -> &str {
+        match self.addresses.get(name) {
+            Some(address) => address,
+            None => panic!("{name} was not started: {:?}", self.addresses),
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        run(self.folder.path(), "down", None, Counts::default());
+    }
+}
+
+fn run(folder: &Path, action: &str, server: Option<&str>, counts: Counts) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/stack.sh");
+    let output = Command::new(script)
+        .arg(action)
+        .arg(folder)
+        .args(server)
+        .env("STACK_REDIS", counts.redis.to_string())
+        .env("STACK_PG", counts.postgres.to_string())
+        .env("STACK_KAFKA", counts.kafka.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() || action == "down", "{action} {server:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn listens(url: &str) -> bool {
+        let at = url.rsplit_once('@').map_or(url, |(_, host)| host);
+        let at = at.trim_start_matches("redis://").split('/').next().unwrap();
+        TcpStream::connect(at).is_ok()
+    }
+
+    #[test]
+    fn servers_start_die_and_come_back_at_their_addresses() {
+        let stack = Stack::start(Counts { redis: 1, postgres: 1, kafka: 1 });
+        let addresses = [stack.redis(1), stack.postgres(1), stack.kafka()].map(str::to_owned);
+        for (server, address) in ["redis1", "pg1", "kafka1"].into_iter().zip(&addresses) {
+            assert!(listens(address), "{address}");
+            stack.kill(server);
+            assert!(!listens(address), "{address}");
+            stack.restart(server);
+            assert!(listens(address), "{address}");
+        }
+        drop(stack);
+        assert!(addresses.iter().all(|address| !listens(address)));
+    }
+}
