@@ -43,7 +43,7 @@ pub struct Seams {
 pub enum Outcome {
     /// Asked to.
     Stopped,
-    /// Another router owns the partition. Not to be started again until it is assigned again.
+    /// Another router owns the partition: it was assigned elsewhere, or will be.
     Fenced,
     /// The log must not be followed, on any partition.
     Halted(Halt),
