@@ -11,8 +11,9 @@ use meridian_core::auth::PolicyAuthoriser;
 use meridian_core::config::Config;
 use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
+use meridian_core::seams::Log;
 use meridian_edge::{
-    Certificates, ConsoleInfo, NodeOptions, OpsOptions, PartState, RunningNode, Stores,
+    Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, PartState, RunningNode, Stores,
 };
 use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -100,7 +101,7 @@ async fn run_edge(
     let node = RunningNode::start(NodeOptions {
         verifier: config.auth.verifier(),
         stores: Stores {
-            log: stores.log.clone(),
+            logs: Logs::new([stores.log.clone() as Arc<dyn Log>]),
             backplane: stores.backplane.clone(),
             history: stores.history.clone(),
             policies: policies.clone(),

@@ -16,7 +16,7 @@ mod session;
 mod transport;
 mod worker;
 
-pub use delivery::Stores;
+pub use delivery::{Logs, Stores};
 pub use lifecycle::Phase;
 pub use node::{NodeOptions, RunningNode, StartError};
 pub use ops::{ConsoleInfo, OpsOptions, PartState};
