@@ -3144,7 +3144,8 @@ var Subscription = class {
     });
   }
   #load() {
-    const { store } = this.#options;
+    const { store, from } = this.#options;
+    if (typeof from === "object" && "cursor" in from) this.#cursor = from.cursor;
     const loaded = (cursor) => {
       if (cursor) {
         this.#cursor = cursor;
