@@ -3293,8 +3293,13 @@ var TokenSource = class {
   accepted(expiresInMs) {
     const now = this.#clock.now();
     this.#expiresAt = expiresInMs === void 0 ? Infinity : now + expiresInMs;
+    this.#renewAt = expiresInMs === void 0 ? Infinity : now + Math.max(1e3, this.#renewAfter(expiresInMs));
+  }
+  /** A share of a short lifetime leaves too little for the callback; its half has to do then. */
+  #renewAfter(lifetimeMs) {
     const share = RENEW_AFTER + RENEW_SPREAD * this.#clock.random();
-    this.#renewAt = expiresInMs === void 0 ? Infinity : now + Math.max(1e3, expiresInMs * share);
+    const latest = Math.max(lifetimeMs - NEARLY_OVER_MS, lifetimeMs / 2);
+    return Math.min(lifetimeMs * share, latest);
   }
   /** Whether the token of the running session should be renewed now. */
   due(now) {

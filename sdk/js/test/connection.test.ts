@@ -215,6 +215,14 @@ test('the token is renewed before it expires, and again when the server says so'
   assert.notEqual(world.server.named('connect').at(-1)?.['token'], 'token-1');
 });
 
+test('a short token is renewed while there is time for a slow callback', async () => {
+  const world = newWorld({ token: tokens() });
+  world.server.expiresInMs = 6_000;
+  world.client.connect();
+  await world.clock.advance(4_200);
+  assert.equal(world.server.named('refresh').length, 1);
+});
+
 test('a token given as text that is refused stops with a typed error', async () => {
   const world = newWorld();
   world.server.intercept = (body) => (body['connect'] ? { error: { code: 'token_expired', message: 'old', action: 'refresh' } } : null);
