@@ -47,11 +47,16 @@ export class Node {
     await this.#end('SIGKILL');
   }
 
-  /** Ends it in order, and its data. */
-  async stop() {
+  /** Ends it in order; the data stay. */
+  async leave() {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS);
     await this.#end('SIGTERM');
     clearTimeout(timer);
+  }
+
+  /** Ends it in order, and its data. */
+  async stop() {
+    await this.leave();
     await rm(this.data, { recursive: true, force: true });
   }
 
