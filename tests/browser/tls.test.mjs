@@ -36,6 +36,21 @@ test('with TLS the page goes by the hash, catches up after a cut, and finds the 
   assert.equal(await page.textContent('#gaps'), '0');
 });
 
+test('with TLS a forced WebSocket says what a certificate that nobody trusts needs', async (t) => {
+  const node = await Node.start({ tls: true });
+  t.after(() => node.stop());
+  const browser = await launch();
+  t.after(() => browser.close());
+  const { page } = await open(browser, `${node.admin}/`);
+  await connected(page);
+  const force = (transport) => page.locator(`input[name=transport][value=${transport}]`).check({ force: true });
+  await force('websocket');
+  await page.locator('#state-detail').getByText(`open ${node.client} once.`).waitFor();
+  await page.locator('#incidents').getByText(`open ${node.client} once.`).waitFor();
+  await force('auto');
+  await connected(page);
+});
+
 async function connected(page) {
   await page.waitForSelector('#transport[data-transport=webtransport]');
   assert.equal(await page.textContent('#transport-name .spoken'), 'WebTransport');
