@@ -92,7 +92,7 @@ impl PostgresHistory {
             timeout_at(lent.until, write::claim(&mut lent.connection, self.log_id, stream));
         let claimed = claimed.await;
         let (mut lent, claimed) = lent.back(claimed)?;
-        // Nobody with an older fence commits between the raised fence and this read.
+        // Only who claims after this one can have added rows since, and those are not asked for.
         let (id, recorded) = (claimed.stream_id, claimed.recorded);
         let window =
             timeout_at(lent.until, read::window(&mut lent.connection, id, recorded, max_rows));

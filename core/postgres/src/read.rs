@@ -99,17 +99,20 @@ fn event(row: &PgRow, key: &ChannelKey, of: &Stream) -> Result<Option<Arc<Event>
     Ok(Some(Arc::new(event)))
 }
 
-/// The newest rows of a stream's window, oldest first. `recorded` counts all that it was ever given.
+/// The newest rows of a stream's window, oldest first, as it was when it had been given `recorded`
+/// rows in all.
 pub(crate) async fn window(
     connection: &mut PgConnection,
     stream_id: i32,
     recorded: i64,
     max_rows: usize,
 ) -> Result<Vec<WindowRow>, sqlx::Error> {
-    let sql = "SELECT packed FROM windows WHERE stream_id = $1 AND total > $2 ORDER BY passed";
+    let sql = "SELECT packed FROM windows WHERE stream_id = $1 AND total > $2 AND total <= $3 \
+               ORDER BY passed";
     let rows = sqlx::query(sql)
         .bind(stream_id)
         .bind(recorded.saturating_sub(bounded(max_rows)))
+        .bind(recorded)
         .fetch_all(connection)
         .await?;
     let mut window = Vec::new();

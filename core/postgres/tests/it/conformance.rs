@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use meridian_core::seams::conformance::history::{self as suite, HistoryFixture};
+use meridian_core::seams::conformance::{Printed, seeds};
 use meridian_core::vocabulary::ChannelKey;
 use meridian_postgres::PostgresHistory;
 use sqlx::Connection;
@@ -38,6 +39,14 @@ impl HistoryFixture for Fixture {
         .await
         .unwrap();
         connection.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_reader_is_misled() {
+    for seed in seeds(3) {
+        let _printed = Printed(seed);
+        suite::no_reader_is_misled(&Fixture(Server::shared().await), seed).await;
     }
 }
 

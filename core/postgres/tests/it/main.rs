@@ -1,6 +1,9 @@
 //! The history's suite on a real PostgreSQL, and what only this history promises.
 #![allow(clippy::unwrap_used)]
 
+mod bytes;
 mod conformance;
+mod crash;
+mod fences;
 mod opening;
 mod server;
