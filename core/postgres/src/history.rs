@@ -9,13 +9,13 @@ use meridian_core::seams::{
     HistoryRead, Incarnation, ReadBounds, ReadFrom,
 };
 use meridian_core::vocabulary::{ChannelKey, LogName, Partition, Position, Stream};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, Postgres};
-use tokio::time::{Instant, timeout_at};
+use sqlx::postgres::PgConnection;
+use tokio::time::timeout_at;
 
 use crate::batch::trim;
 use crate::error::{OpenError, is_passing, lacks_partition};
 use crate::options::{Options, check_name};
+use crate::pool::Pool;
 use crate::write::Stored;
 use crate::{adopt, migrate, read, upkeep, write};
 
@@ -29,14 +29,8 @@ pub struct PostgresHistory {
     pub(crate) options: Options,
     log: LogName,
     pub(crate) log_id: i16,
-    writers: PgPool,
-    readers: PgPool,
-}
-
-/// A connection, lent until a time.
-struct Lent {
-    connection: PoolConnection<Postgres>,
-    until: Instant,
+    writers: Pool,
+    readers: Pool,
 }
 
 impl PostgresHistory {
@@ -46,12 +40,14 @@ impl PostgresHistory {
         if let Some(role) = &options.upkeep_role {
             check_name(role)?;
         }
-        let (writers, readers) = (options.pool(options.writers)?, options.pool(options.readers)?);
-        let mut connection = writers.acquire().await?;
-        adopt::check_server(&mut connection).await?;
-        migrate::check(&mut connection, &options.schema).await?;
-        let log_id = adopt::adopt(&mut connection, log).await?;
-        drop(connection);
+        let (connect, patience) = (options.connect()?, options.patience);
+        let writers = Pool::new(connect.clone(), patience, options.writers);
+        let readers = Pool::new(connect, patience, options.readers);
+        let mut lent = writers.lend().await?;
+        adopt::check_server(&mut lent).await?;
+        migrate::check(&mut lent, &options.schema).await?;
+        let log_id = adopt::adopt(&mut lent, log).await?;
+        drop(lent);
         Ok(Self { options, log: log.log.clone(), log_id, writers, readers })
     }
 
@@ -59,19 +55,6 @@ impl PostgresHistory {
     pub async fn close(&self) {
         self.writers.close().await;
         self.readers.close().await;
-    }
-
-    async fn writer(&self) -> Result<Lent, sqlx::Error> {
-        self.lend(&self.writers).await
-    }
-
-    async fn reader(&self) -> Result<Lent, sqlx::Error> {
-        self.lend(&self.readers).await
-    }
-
-    async fn lend(&self, pool: &PgPool) -> Result<Lent, sqlx::Error> {
-        let until = Instant::now() + self.options.patience;
-        Ok(Lent { connection: pool.acquire().await?, until })
     }
 
     /// Streams of other logs are not in here.
@@ -87,54 +70,36 @@ impl PostgresHistory {
     }
 
     async fn try_claim(&self, stream: &Stream, max_rows: usize) -> Result<Claim, sqlx::Error> {
-        let mut lent = self.writer().await?;
-        let claimed =
-            timeout_at(lent.until, write::claim(&mut lent.connection, self.log_id, stream));
-        let claimed = claimed.await;
-        let (mut lent, claimed) = lent.back(claimed)?;
-        // Only who claims after this one can have added rows since, and those are not asked for.
-        let (id, recorded) = (claimed.stream_id, claimed.recorded);
-        let window =
-            timeout_at(lent.until, read::window(&mut lent.connection, id, recorded, max_rows));
-        let window = window.await;
-        let (_, window) = lent.back(window)?;
-        Ok(Claim { fence: claimed.fence, checkpoint: claimed.checkpoint, window })
+        let mut lent = self.writers.lend().await?;
+        let claim = async |connection: &mut PgConnection| {
+            let claimed = write::claim(connection, self.log_id, stream).await?;
+            // Only who claims after this one can have added rows since, and those are not asked for.
+            let (id, recorded) = (claimed.stream_id, claimed.recorded);
+            let window = read::window(connection, id, recorded, max_rows).await?;
+            Ok(Claim { fence: claimed.fence, checkpoint: claimed.checkpoint, window })
+        };
+        let claim = timeout_at(lent.until, claim(&mut lent)).await;
+        lent.back(claim)
     }
 
     async fn try_commit(&self, stream: &Stream, batch: &Batch) -> Result<Stored, sqlx::Error> {
-        let mut lent = self.writer().await?;
-        let stored = write::commit(&mut lent.connection, self.log_id, stream, batch);
-        let stored = timeout_at(lent.until, stored).await;
-        lent.back(stored).map(|(_, stored)| stored)
+        let mut lent = self.writers.lend().await?;
+        let commit = timeout_at(lent.until, write::commit(&mut lent, self.log_id, stream, batch));
+        let commit = commit.await;
+        lent.back(commit)
     }
 
     async fn try_read(
         &self,
-        key: &ChannelKey,
-        stream: &Stream,
-        (from, bounds): (ReadFrom, ReadBounds),
+        (key, stream): (&ChannelKey, &Stream),
+        from: ReadFrom,
+        bounds: ReadBounds,
     ) -> Result<HistoryRead, sqlx::Error> {
-        let mut lent = self.reader().await?;
-        let channel = read::channel(&mut lent.connection, self.log_id, key, stream, (from, bounds));
-        let snapshot = timeout_at(lent.until, channel).await;
-        let (_, snapshot) = lent.back(snapshot)?;
-        Ok(snapshot.answer(from, bounds))
-    }
-}
-
-impl Lent {
-    /// What came of a statement. A connection whose statement did not end in time is not used again.
-    fn back<T>(
-        self,
-        answer: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<(Self, T), sqlx::Error> {
-        match answer {
-            Ok(answer) => answer.map(|answer| (self, answer)),
-            Err(_) => {
-                drop::<PgConnection>(self.connection.detach());
-                Err(sqlx::Error::PoolTimedOut)
-            }
-        }
+        let mut lent = self.readers.lend().await?;
+        let (until, asked) = (lent.until, (from, bounds));
+        let channel = read::channel(&mut lent, self.log_id, key, stream, asked);
+        let snapshot = timeout_at(until, channel).await;
+        Ok(lent.back(snapshot)?.answer(from, bounds))
     }
 }
 
@@ -170,10 +135,9 @@ impl History for PostgresHistory {
         &self,
         keys: &[ChannelKey],
     ) -> Result<HashMap<ChannelKey, Position>, HistoryError> {
-        let mut lent = self.writer().await.map_err(unavailable)?;
-        let heads = timeout_at(lent.until, read::heads(&mut lent.connection, self.log_id, keys));
-        let heads = heads.await;
-        lent.back(heads).map(|(_, heads)| heads).map_err(unavailable)
+        let mut lent = self.writers.lend().await.map_err(unavailable)?;
+        let heads = timeout_at(lent.until, read::heads(&mut lent, self.log_id, keys)).await;
+        lent.back(heads).map_err(unavailable)
     }
 
     async fn changed_above(
@@ -182,10 +146,11 @@ impl History for PostgresHistory {
         above: Position,
     ) -> Result<Vec<ChannelKey>, HistoryError> {
         self.check(stream)?;
-        let mut lent = self.writer().await.map_err(unavailable)?;
-        let changed = read::changed_above(&mut lent.connection, self.log_id, stream, above);
-        let changed = timeout_at(lent.until, changed).await;
-        lent.back(changed).map(|(_, changed)| changed).map_err(unavailable)
+        let mut lent = self.writers.lend().await.map_err(unavailable)?;
+        let until = lent.until;
+        let changed = read::changed_above(&mut lent, self.log_id, stream, above);
+        let changed = timeout_at(until, changed).await;
+        lent.back(changed).map_err(unavailable)
     }
 
     async fn checkpoints(
@@ -193,10 +158,11 @@ impl History for PostgresHistory {
         streams: &[Stream],
     ) -> Result<HashMap<Partition, Checkpoint>, HistoryError> {
         streams.iter().try_for_each(|stream| self.check(stream))?;
-        let mut lent = self.writer().await.map_err(unavailable)?;
-        let found = read::checkpoints(&mut lent.connection, self.log_id, streams);
-        let found = timeout_at(lent.until, found).await;
-        lent.back(found).map(|(_, found)| found).map_err(unavailable)
+        let mut lent = self.writers.lend().await.map_err(unavailable)?;
+        let until = lent.until;
+        let found = read::checkpoints(&mut lent, self.log_id, streams);
+        let found = timeout_at(until, found).await;
+        lent.back(found).map_err(unavailable)
     }
 
     async fn read(
@@ -210,7 +176,7 @@ impl History for PostgresHistory {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_read(key, stream, (from, bounds)).await {
+            match self.try_read((key, stream), from, bounds).await {
                 Err(error) if is_passing(&error) && tries < READ_TRIES => {}
                 read => return read.map_err(unavailable),
             }
@@ -222,18 +188,18 @@ impl History for PostgresHistory {
         acks: Vec<(AcknowledgedKey, Acknowledged)>,
     ) -> Result<(), HistoryError> {
         let acks = merged(acks);
-        let mut lent = self.writer().await.map_err(unavailable)?;
-        let done = timeout_at(lent.until, write::acknowledge(&mut lent.connection, &acks)).await;
-        lent.back(done).map(|_| ()).map_err(unavailable)
+        let mut lent = self.writers.lend().await.map_err(unavailable)?;
+        let done = timeout_at(lent.until, write::acknowledge(&mut lent, &acks)).await;
+        lent.back(done).map_err(unavailable)
     }
 
     async fn acknowledged(
         &self,
         key: &AcknowledgedKey,
     ) -> Result<Option<Acknowledged>, HistoryError> {
-        let mut lent = self.reader().await.map_err(unavailable)?;
-        let found = timeout_at(lent.until, read::acknowledged(&mut lent.connection, key)).await;
-        lent.back(found).map(|(_, found)| found).map_err(unavailable)
+        let mut lent = self.readers.lend().await.map_err(unavailable)?;
+        let found = timeout_at(lent.until, read::acknowledged(&mut lent, key)).await;
+        lent.back(found).map_err(unavailable)
     }
 }
 

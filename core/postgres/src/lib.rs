@@ -10,6 +10,7 @@ mod error;
 mod history;
 mod migrate;
 mod options;
+mod pool;
 mod read;
 mod upkeep;
 mod write;

@@ -6,12 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::error::OptionsError;
 
-/// A connection that was idle for longer is asked whether it lives before it is used.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// Longer than any name of Postgres.
 const MAX_SCHEMA_BYTES: usize = 63;
 
@@ -86,32 +84,6 @@ impl Options {
                 options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(file)
             }
         })
-    }
-
-    /// A pool that opens connections as they are needed.
-    pub(crate) fn pool(&self, connections: u32) -> Result<PgPool, OptionsError> {
-        let pool = PgPoolOptions::new()
-            .max_connections(connections.max(1))
-            .acquire_timeout(self.patience)
-            .test_before_acquire(false)
-            .before_acquire(|connection, metadata| {
-                Box::pin(async move {
-                    if metadata.idle_for > TRUSTED_IDLE {
-                        sqlx::Connection::ping(connection).await?;
-                    }
-                    Ok(true)
-                })
-            })
-            // What was answered `Ok` is stored, however the server is set up.
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    let sql = "SELECT set_config('synchronous_commit', 'on', false) \
-                               WHERE current_setting('synchronous_commit') = 'off'";
-                    sqlx::query(sql).execute(connection).await?;
-                    Ok(())
-                })
-            });
-        Ok(pool.connect_lazy_with(self.connect()?))
     }
 }
 
