@@ -4,6 +4,8 @@
 mod bytes;
 mod conformance;
 mod crash;
+mod days;
 mod fences;
 mod opening;
+mod outage;
 mod server;
