@@ -47,7 +47,7 @@ impl PostgresHistory {
         adopt::check_server(&mut lent).await?;
         migrate::check(&mut lent, &options.schema).await?;
         let log_id = adopt::adopt(&mut lent, log).await?;
-        drop(lent);
+        lent.keep();
         Ok(Self { options, log: log.log.clone(), log_id, writers, readers })
     }
 

@@ -3,10 +3,10 @@
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection, SqlSafeStr};
+use sqlx::{Connection, SqlSafeStr};
 
 use crate::error::{MigrateError, OpenError, is_unmigrated};
-use crate::options::Options;
+use crate::options::{self, Options};
 
 type Step = (i64, &'static str, &'static str);
 
@@ -24,7 +24,7 @@ const STEPS: &[Step] = &[
 pub async fn migrate(options: &Options) -> Result<(), MigrateError> {
     // A migration may take as long as it needs.
     let connect = options.connect()?.options([("statement_timeout", "0")]);
-    let mut connection = connect.connect().await?;
+    let mut connection = options::open(&connect).await?;
     let migrations = STEPS
         .iter()
         .map(|(version, name, sql)| {

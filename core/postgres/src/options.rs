@@ -1,4 +1,4 @@
-//! How the server is reached: address, trust, time limits. Opens connections, runs no statement.
+//! How the server is reached: address, trust, time limits. Opens connections, knows no table.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
 use crate::error::OptionsError;
 
@@ -85,6 +85,15 @@ impl Options {
             }
         })
     }
+}
+
+/// Opens a connection that answers a commit only once it is stored, however the server is set up.
+pub(crate) async fn open(connect: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = connect.connect().await?;
+    let sql = "SELECT set_config('synchronous_commit', 'on', false) \
+               WHERE current_setting('synchronous_commit') = 'off'";
+    sqlx::query(sql).execute(&mut connection).await?;
+    Ok(connection)
 }
 
 /// Without the address, which may hold a password.

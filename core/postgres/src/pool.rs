@@ -7,10 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Error};
+use sqlx::{Connection, Error};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
+
+use crate::options;
 
 /// A connection that was idle for longer is asked whether it lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
@@ -76,11 +78,7 @@ impl Pool {
                 return Ok((idle.connection, idle.opened));
             }
         }
-        let mut connection = self.connect.connect().await?;
-        // What was answered `Ok` is stored, however the server is set up.
-        let sql = "SELECT set_config('synchronous_commit', 'on', false) \
-                   WHERE current_setting('synchronous_commit') = 'off'";
-        sqlx::query(sql).execute(&mut connection).await?;
+        let connection = options::open(&self.connect).await?;
         Ok((connection, Instant::now()))
     }
 
@@ -106,7 +104,8 @@ impl Lent<'_> {
         answer
     }
 
-    fn keep(mut self) {
+    /// Gives a connection back on which nothing is under way.
+    pub(crate) fn keep(mut self) {
         let Some(connection) = self.connection.take() else { return };
         if !self.pool.permits.is_closed() {
             let idle = Idle { connection, since: Instant::now(), opened: self.opened };

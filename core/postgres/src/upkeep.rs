@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use meridian_core::policy::{DeliveryClass, Policies};
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, Connection, Row};
 
 use crate::PostgresHistory;
 use crate::error::{UpkeepError, is_lock_timeout};
-use crate::options::Options;
+use crate::options::{self, Options};
 
 const DAY_MS: u64 = 86_400_000;
 /// Days that get their table before they come: upkeep may fail for that long and nothing waits.
@@ -89,7 +89,7 @@ async fn connect(options: &Options) -> Result<PgConnection, sqlx::Error> {
     let timeout = STATEMENT_TIMEOUT.as_millis().to_string();
     let connect = options.connect().map_err(|error| sqlx::Error::Configuration(error.into()))?;
     let connect = connect.options([("statement_timeout", timeout)]);
-    let mut connection = connect.connect().await?;
+    let mut connection = options::open(&connect).await?;
     if let Some(role) = &options.upkeep_role {
         let sql = format!("SET ROLE {role}");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;

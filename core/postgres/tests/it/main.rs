@@ -8,4 +8,7 @@ mod days;
 mod fences;
 mod opening;
 mod outage;
+mod plans;
+mod roles;
 mod server;
+mod tls;
