@@ -1,7 +1,6 @@
 //! The history on SQLite: events, heads, checkpoints, windows and acknowledged positions in a file of
 //! its own. Owns what may be said of the past; it never reads the log and never makes an event.
 
-mod answer;
 mod hints;
 mod retention;
 mod row;
@@ -21,7 +20,6 @@ use tokio::task::JoinHandle;
 
 pub use self::retention::Swept;
 
-use self::answer::Snapshot;
 use self::hints::SizeHints;
 use self::writer::{Job, Memory, Outcome, Task, Writer};
 use super::OpenError;
@@ -30,7 +28,7 @@ use super::queue::{Queue, Weight};
 use super::sqlite::{self, Reader, Readers, Step, Writing};
 use crate::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, Incarnation, ReadBounds, ReadFrom, WindowRow,
+    HistoryRead, Incarnation, ReadBounds, ReadFrom, Snapshot, WindowRow, unpack_window,
 };
 use crate::vocabulary::{ChannelKey, Offset, Partition, Position, Stream};
 
@@ -145,7 +143,7 @@ impl SqliteHistory {
             let Some((last, _)) = batches.last() else { break };
             below = *last;
             for (_, packed) in batches {
-                let batch = row::decode_window(&packed.into()).map_err(|_| damaged())?;
+                let batch = unpack_window(&packed).map_err(|_| damaged())?;
                 rows += batch.len();
                 newest_first.push(batch);
             }
@@ -249,11 +247,7 @@ impl History for SqliteHistory {
         let uncovered = uncovered.map(|begins| Position::before(stream.epoch, begins));
         let snapshot =
             Snapshot { epoch: stream.epoch, applied, uncovered, head: range.head, events };
-        let after = match from {
-            ReadFrom::After(position) => Some(position),
-            ReadFrom::Last(_) => None,
-        };
-        Ok(answer::answer(after, snapshot, bounds))
+        Ok(snapshot.answer(from, bounds))
     }
 
     async fn acknowledge(

@@ -1,6 +1,9 @@
 //! The history seam: a region's read model of the log, its checkpoints and acknowledged positions.
 //! What it says is gone is gone; nothing else may say so.
 
+mod answer;
+mod window;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +12,9 @@ use async_trait::async_trait;
 use crate::vocabulary::{
     ChannelKey, Cursor, Event, Offset, Partition, Position, Stream, SubscriberName, Tenant, UserId,
 };
+
+pub use self::answer::Snapshot;
+pub use self::window::{DamagedWindow, pack_window, unpack_window};
 
 /// Identifies a record for the purpose of duplicates: SHA-256 of tenant, channel, scope and id, cut
 /// to 16 bytes.

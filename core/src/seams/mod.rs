@@ -12,7 +12,8 @@ pub use backplane::{
     LinkControl, Stale,
 };
 pub use history::{
-    Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, Gone, GoneReason,
-    History, HistoryError, HistoryRead, ReadBounds, ReadFrom, RecordKey, WindowRow,
+    Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, DamagedWindow, Gone,
+    GoneReason, History, HistoryError, HistoryRead, ReadBounds, ReadFrom, RecordKey, Snapshot,
+    WindowRow, pack_window, unpack_window,
 };
 pub use log::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};

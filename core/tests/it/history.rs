@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use meridian_core::embedded::{HistoryOptions, OpenError, SqliteHistory};
 use meridian_core::policy::{DeliveryClass, FeedBounds, Policies, Policy, Retention};
 use meridian_core::seams::conformance::history::{self as suite, HistoryFixture};
-use meridian_core::seams::conformance::{Samples, channel, stream};
+use meridian_core::seams::conformance::{Printed, Samples, channel, seeds, stream};
 use meridian_core::seams::{History, Incarnation};
 use meridian_core::vocabulary::{ChannelKey, Epoch, LogName, Namespace};
 use tempfile::TempDir;
@@ -60,6 +60,14 @@ pub(crate) fn policies(namespace: &str, retention: Retention) -> Policies {
 #[tokio::test]
 async fn conformance() {
     suite::all(|| Fixture(TempDir::new().unwrap())).await;
+}
+
+#[tokio::test]
+async fn no_reader_is_misled() {
+    for seed in seeds(15) {
+        let _printed = Printed(seed);
+        suite::no_reader_is_misled(&Fixture(TempDir::new().unwrap()), seed).await;
+    }
 }
 
 /// A sweep removes of the window what no record can be compared with any more, and nothing else.

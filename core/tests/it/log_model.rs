@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian_core::embedded::faulty::{Chance, FaultyLog, LogFaults};
 use meridian_core::embedded::{Clock, Keep, LogOptions, SqliteLog};
+use meridian_core::seams::conformance::{Printed, seeds};
 use meridian_core::seams::{AppendError, Log, LogError};
 use meridian_core::vocabulary::{Offset, Partition, Record};
 use tempfile::TempDir;
 
 use crate::records;
-use crate::seeds::{Printed, seeds};
 
 const STEPS: usize = 300;
 const PARTITIONS: u32 = 3;

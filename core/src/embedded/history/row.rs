@@ -1,17 +1,14 @@
-//! The stored forms of an event and of a window's records. An event is delimited by itself: its
-//! length (u32), then format (1), epoch (u32), offset (u64), time (u64), predecessor (a tag; with
-//! tag 1 its epoch, u32, and offset, u64), the id behind its length (u8), and the body to the end.
-//! A window's record is offset (u64), time (u64) and key (16 bytes). All integers are big endian.
+//! The stored form of an event, delimited by itself: its length (u32), then format (1), epoch (u32),
+//! offset (u64), time (u64), predecessor (a tag; with tag 1 its epoch, u32, and offset, u64), the id
+//! behind its length (u8), and the body to the end. All integers are big endian.
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 
-use crate::seams::WindowRow;
 use crate::vocabulary::{Body, ChannelKey, Epoch, Event, EventId, Offset, Position, Prev, Stream};
 
 const FORMAT: u8 = 1;
-const WINDOW_ROW_BYTES: usize = 32;
 
 /// The stored bytes are nothing that this code reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,31 +80,6 @@ fn decode(mut from: Cursor<'_>, key: &ChannelKey, stream: &Stream) -> Result<Eve
     Ok(Event { key: key.clone(), stream, offset, prev, time_ms, id, body })
 }
 
-/// The stored form of a batch's window.
-pub(super) fn encode_window(rows: &[WindowRow]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(rows.len() * WINDOW_ROW_BYTES);
-    for row in rows {
-        out.put_u64(row.offset.0);
-        out.put_u64(row.time_ms);
-        out.put_slice(&row.key);
-    }
-    out
-}
-
-/// Reads a window's records.
-pub(super) fn decode_window(stored: &Bytes) -> Result<Vec<WindowRow>, Damaged> {
-    if !stored.len().is_multiple_of(WINDOW_ROW_BYTES) {
-        return Err(Damaged);
-    }
-    let read = |row: &[u8]| {
-        let mut from = Cursor(row);
-        let (offset, time_ms) = (Offset(from.u64()?), from.u64()?);
-        let key = from.take(16)?.try_into().map_err(|_| Damaged)?;
-        Ok(WindowRow { offset, time_ms, key })
-    };
-    stored.chunks_exact(WINDOW_ROW_BYTES).map(read).collect()
-}
-
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -130,6 +102,7 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -161,10 +134,6 @@ mod tests {
         let expected: &[u8] = b"\0\0\0\x31\x01\0\0\0\x02\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x09\
             \x01\0\0\0\x01\0\0\0\0\0\0\0\x07\x01i\x01\x83\xa1k\0\xa1e\0\xa1d\xc4\x01x";
         assert_eq!(encode(&event(5, at, b"x"), at), expected);
-        let row = WindowRow { offset: Offset(1), time_ms: 2, key: [3; 16] };
-        let stored = encode_window(&[row]);
-        assert_eq!(stored, [&b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02"[..], &[3; 16]].concat());
-        assert_eq!(decode_window(&stored.into()), Ok(vec![row]));
     }
 
     #[test]
@@ -191,7 +160,6 @@ mod tests {
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
             let sample = event(1, Prev::None, b"");
             let _ = decode_all(&bytes, &sample.key, &sample.stream);
-            let _ = decode_window(&bytes.into());
         }
     }
 }

@@ -3,10 +3,11 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::row;
 use super::store::channel_key;
 use crate::embedded::sqlite::values;
-use crate::seams::{Acknowledged, AcknowledgedKey, Checkpoint, Incarnation, WindowRow};
+use crate::seams::{
+    Acknowledged, AcknowledgedKey, Checkpoint, Incarnation, WindowRow, pack_window,
+};
 use crate::vocabulary::{ChannelKey, Epoch, Position, Stream};
 
 /// Rows of one statement.
@@ -104,7 +105,7 @@ pub(super) async fn window(
         .bind(last.offset.0 as i64)
         .bind(total as i64)
         .bind(last.time_ms as i64)
-        .bind(row::encode_window(rows))
+        .bind(pack_window(rows))
         .execute(connection)
         .await?;
     Ok(())

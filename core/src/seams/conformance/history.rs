@@ -1,6 +1,7 @@
 //! The history's suite.
 
 mod acknowledged;
+mod model;
 mod reads;
 mod writes;
 
@@ -13,6 +14,7 @@ use crate::seams::{Applied, Claim, Gone, History, HistoryRead, ReadBounds, ReadF
 use crate::vocabulary::{ChannelKey, Event, Position};
 
 pub use acknowledged::*;
+pub use model::*;
 pub use reads::*;
 pub use writes::*;
 

@@ -6,5 +6,7 @@ pub mod backplane;
 pub mod history;
 pub mod log;
 mod samples;
+mod seeds;
 
 pub use samples::{Samples, channel, stream};
+pub use seeds::{Printed, seeds};

@@ -2,31 +2,37 @@
 
 use std::sync::Arc;
 
-use crate::seams::{Gone, GoneReason, HistoryRead, ReadBounds};
+use super::{Gone, GoneReason, HistoryRead, ReadBounds, ReadFrom};
 use crate::vocabulary::{Epoch, Event, Position, Prev};
 
 /// One channel in one snapshot.
 #[derive(Debug, Clone)]
-pub(super) struct Snapshot {
+pub struct Snapshot {
     /// The newest epoch of the channel's log.
-    pub(super) epoch: Epoch,
+    pub epoch: Epoch,
     /// What the checkpoint vouches for.
-    pub(super) applied: Position,
+    pub applied: Position,
     /// Up to here nobody knows what happened on the channel, but for the events that are stored;
     /// `None`: the view covers its epoch whole.
-    pub(super) uncovered: Option<Position>,
+    pub uncovered: Option<Position>,
     /// The channel's newest event, whether it is still stored or not.
-    pub(super) head: Option<Position>,
+    pub head: Option<Position>,
     /// The oldest readable events after the asked position; perhaps not all.
-    pub(super) events: Vec<Arc<Event>>,
+    pub events: Vec<Arc<Event>>,
+}
+
+impl Snapshot {
+    /// What it says to this reader.
+    pub fn answer(self, from: ReadFrom, bounds: ReadBounds) -> HistoryRead {
+        match from {
+            ReadFrom::After(position) => answer(Some(position), self, bounds),
+            ReadFrom::Last(_) => answer(None, self, bounds),
+        }
+    }
 }
 
 /// The answer to a reader at `after`; `None`: a reader without a position, who misses nothing.
-pub(super) fn answer(
-    after: Option<Position>,
-    snapshot: Snapshot,
-    bounds: ReadBounds,
-) -> HistoryRead {
+fn answer(after: Option<Position>, snapshot: Snapshot, bounds: ReadBounds) -> HistoryRead {
     let applied = snapshot.applied;
     if after.is_some_and(|after| after > applied) {
         return HistoryRead::NotYet { applied };

@@ -1,7 +1,7 @@
 //! Seeds of random schedules. A failing one is printed; `MERIDIAN_SEED` runs it alone.
 
 /// The seeds to run, `count` unless one is asked for.
-pub(crate) fn seeds(count: u64) -> Vec<u64> {
+pub fn seeds(count: u64) -> Vec<u64> {
     match std::env::var("MERIDIAN_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => (0..count).collect(),
@@ -9,7 +9,7 @@ pub(crate) fn seeds(count: u64) -> Vec<u64> {
 }
 
 /// Prints the seed if the test panics while this lives.
-pub(crate) struct Printed(pub(crate) u64);
+pub struct Printed(pub u64);
 
 impl Drop for Printed {
     fn drop(&mut self) {

@@ -2,22 +2,18 @@
 //! through channels meanwhile; held against everything that was ever made. No reader may see a
 //! false gap, miss a gap, or get an event twice or out of order.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meridian_core::embedded::faulty::Chance;
-use meridian_core::embedded::{HistoryOptions, SqliteHistory};
-use meridian_core::policy::Retention;
-use meridian_core::seams::conformance::{Samples, channel, stream};
-use meridian_core::seams::{Applied, Gone, GoneReason, History, HistoryRead, ReadBounds, ReadFrom};
-use meridian_core::vocabulary::{ChannelKey, Epoch, Event, Position, Prev};
-use tempfile::TempDir;
-
-use crate::history::{incarnation, policies};
-use crate::seeds::{Printed, seeds};
+use super::HistoryFixture;
+use crate::embedded::faulty::Chance;
+use crate::seams::conformance::{Samples, channel, stream};
+use crate::seams::{Applied, Gone, GoneReason, History, HistoryRead, ReadBounds, ReadFrom};
+use crate::vocabulary::{ChannelKey, Epoch, Event, Position, Prev};
 
 const STEPS: usize = 400;
 const CHANNELS: u64 = 3;
+const DAY_MS: u64 = 86_400_000;
 
 /// A channel's events that were ever stored, and how many of the oldest are removed.
 #[derive(Default)]
@@ -26,41 +22,44 @@ struct Model {
     removed: usize,
 }
 
-struct Run {
-    folder: TempDir,
+struct Run<'a, F: HistoryFixture> {
+    fixture: &'a F,
     chance: Chance,
-    history: SqliteHistory,
+    /// `None` only within a restart.
+    history: Option<F::History>,
     samples: Samples,
     fence: u64,
-    models: HashMap<ChannelKey, Model>,
+    models: BTreeMap<ChannelKey, Model>,
     /// Per reader its channel and position.
     readers: Vec<(ChannelKey, Position)>,
     now_ms: u64,
 }
 
-#[tokio::test]
-async fn no_reader_is_misled() {
-    for seed in seeds(25) {
-        let _printed = Printed(seed);
-        let mut run = Run::new(seed).await;
-        for _ in 0..STEPS {
-            run.step().await;
-        }
-        run.history.close().await;
+/// One schedule, given by its seed, on an empty history.
+pub async fn no_reader_is_misled(fixture: &impl HistoryFixture, seed: u64) {
+    let mut run = Run::new(fixture, seed).await;
+    for _ in 0..STEPS {
+        run.step().await;
+    }
+    if let Some(history) = run.history {
+        fixture.shut(history).await;
     }
 }
 
-impl Run {
-    async fn new(seed: u64) -> Self {
-        let folder = TempDir::new().unwrap();
-        let history = open(&folder).await;
+impl<'a, F: HistoryFixture> Run<'a, F> {
+    async fn new(fixture: &'a F, seed: u64) -> Self {
+        let history = fixture.open().await;
         let samples = Samples::new(stream(1, 0));
         let fence = history.claim(samples.stream(), 10).await.unwrap().fence;
         let keys: Vec<ChannelKey> = (0..CHANNELS).map(|i| channel(&format!("c{i}"))).collect();
         let readers = (0..6).map(|i| (keys[i % keys.len()].clone(), samples.position())).collect();
         let models = keys.into_iter().map(|key| (key, Model::default())).collect();
-        let (chance, now_ms) = (Chance::new(seed), 1_000_000);
-        Self { folder, chance, history, samples, fence, models, readers, now_ms }
+        let (chance, history, now_ms) = (Chance::new(seed), Some(history), 1_000_000);
+        Self { fixture, chance, history, samples, fence, models, readers, now_ms }
+    }
+
+    fn history(&self) -> &F::History {
+        self.history.as_ref().unwrap()
     }
 
     async fn step(&mut self) {
@@ -84,6 +83,9 @@ impl Run {
         let mut made: Vec<Applied> = Vec::new();
         for _ in 0..self.chance.below(6) {
             self.now_ms += self.chance.below(50);
+            if self.chance.below(100) == 0 {
+                self.now_ms += self.chance.below(4) * DAY_MS;
+            }
             self.samples.time_ms = self.now_ms;
             let key = self.key();
             match self.chance.below(8) {
@@ -97,7 +99,7 @@ impl Run {
         }
         let batch = self.samples.batch(self.fence, &made);
         for _ in 0..=self.chance.below(2) {
-            self.history.commit(self.samples.stream(), batch.clone()).await.unwrap();
+            self.history().commit(self.samples.stream(), batch.clone()).await.unwrap();
         }
         for applied in made {
             let model = self.models.get_mut(&applied.event.key).unwrap();
@@ -105,27 +107,18 @@ impl Run {
         }
     }
 
+    /// The same of all channels: a fixture may know no smaller step.
     async fn retain(&mut self) {
-        let retention = Retention {
-            events: 1 + self.chance.below(20),
-            bytes: u64::MAX,
-            age_ms: 100 + self.chance.below(3_000),
-        };
-        let policies = policies("rooms", retention);
-        while !self.history.retain(&policies, self.now_ms).await.unwrap().complete {}
-        for model in self.models.values_mut() {
-            let stored = &model.events[model.removed..];
-            let expired = stored
-                .iter()
-                .filter(|event| event.time_ms + retention.age_ms < self.now_ms)
-                .count();
-            let surplus = stored.len().saturating_sub(retention.events as usize);
-            model.removed += expired.max(surplus);
+        let keep = self.chance.below(20);
+        for (key, model) in &mut self.models {
+            let history = self.history.as_ref().unwrap();
+            self.fixture.retain(history, key, keep).await;
+            model.removed = model.removed.max(model.events.len().saturating_sub(keep as usize));
         }
     }
 
     async fn take_over(&mut self) {
-        let claim = self.history.claim(self.samples.stream(), 10).await.unwrap();
+        let claim = self.history().claim(self.samples.stream(), 10).await.unwrap();
         self.fence = claim.fence;
         if let Some(checkpoint) = claim.checkpoint {
             assert_eq!(checkpoint, self.samples.checkpoint());
@@ -133,10 +126,12 @@ impl Run {
     }
 
     async fn restart(&mut self) {
-        self.history.close().await;
-        self.history = open(&self.folder).await;
+        if let Some(history) = self.history.take() {
+            self.fixture.shut(history).await;
+        }
+        self.history = Some(self.fixture.open().await);
         for (key, model) in &self.models {
-            let heads = self.history.heads(std::slice::from_ref(key)).await.unwrap();
+            let heads = self.history().heads(std::slice::from_ref(key)).await.unwrap();
             assert_eq!(heads.get(key).copied(), model.events.last().map(|last| last.position()));
         }
     }
@@ -198,7 +193,7 @@ impl Run {
         let max_events = [1, 3, 100][self.chance.below(3) as usize];
         let max_bytes = [1, 1_000, 1 << 20][self.chance.below(3) as usize];
         let bounds = ReadBounds { max_events, max_bytes, oldest_time_ms: 0 };
-        self.history.read(key, self.samples.stream(), from, bounds).await.unwrap()
+        self.history().read(key, self.samples.stream(), from, bounds).await.unwrap()
     }
 
     /// Everything made is committed at once, also what was skipped since: up to the last commit.
@@ -246,10 +241,4 @@ fn same(read: &[Arc<Event>], expected: &[Arc<Event>]) {
         assert_eq!((&read.body, &read.id), (&expected.body, &expected.id));
         assert!(read.prev == expected.prev || expected.prev == Prev::Unknown);
     }
-}
-
-async fn open(folder: &TempDir) -> SqliteHistory {
-    let file = folder.path().join("history.sqlite");
-    let log = meridian_core::seams::Incarnation { epoch: Epoch(1), ..incarnation() };
-    SqliteHistory::open(&file, HistoryOptions::default(), &log).await.unwrap()
 }

@@ -1,0 +1,92 @@
+//! What the server must be, and whose view the history is: never two logs' under one name. Writes
+//! only the incarnation that a router brings first.
+
+use meridian_core::seams::Incarnation;
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
+
+use crate::error::{OpenError, is_denied};
+
+/// The first that detaches a partition without a lock that readers wait for.
+const OLDEST_VERSION: i32 = 14;
+
+/// Checks the server.
+pub(crate) async fn check_server(connection: &mut PgConnection) -> Result<(), OpenError> {
+    let sql =
+        "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding')";
+    let row = sqlx::query(sql).fetch_one(connection).await?;
+    let (version, encoding): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
+    if version / 10_000 < OLDEST_VERSION {
+        let (found, needed) = (version / 10_000, OLDEST_VERSION);
+        return Err(OpenError::Version { found, needed });
+    }
+    if encoding != "UTF8" {
+        return Err(OpenError::Encoding { found: encoding });
+    }
+    Ok(())
+}
+
+/// Finds the log, or notes it; refuses another incarnation of it. Answers its short id.
+pub(crate) async fn adopt(
+    connection: &mut PgConnection,
+    log: &Incarnation,
+) -> Result<i16, OpenError> {
+    if let Some(id) = find(connection, log).await? {
+        return Ok(id);
+    }
+    match note(connection, log).await {
+        Ok(()) => {}
+        Err(error) if is_denied(&error) => return Err(OpenError::UnknownLog),
+        Err(error) => return Err(error.into()),
+    }
+    // Another one may have been first.
+    find(connection, log).await?.ok_or(OpenError::UnknownLog)
+}
+
+/// The log's id, if this incarnation is known.
+async fn find(connection: &mut PgConnection, log: &Incarnation) -> Result<Option<i16>, OpenError> {
+    let sql = "SELECT l.id, i.epoch::int8, i.identity, i.partitions, i.window_records, i.window_ms \
+               FROM logs l JOIN incarnations i ON i.log_id = l.id WHERE l.name = $1 \
+               ORDER BY i.epoch DESC LIMIT 1";
+    let newest = sqlx::query(sql).bind(log.log.as_str()).fetch_optional(connection).await?;
+    let Some(row) = newest else { return Ok(None) };
+    let epoch: i64 = row.try_get(1)?;
+    if epoch < i64::from(log.epoch.0) {
+        return Ok(None);
+    }
+    if epoch > i64::from(log.epoch.0) {
+        return Err(OpenError::LaterEpoch { stored: epoch, given: log.epoch.0 });
+    }
+    let number = |index| row.try_get::<i64, _>(index).map(|number| number.to_string());
+    let facts = [
+        ("identity", row.try_get(2)?, log.identity.clone()),
+        ("number of partitions", number(3)?, log.partitions.to_string()),
+        ("window of records", number(4)?, log.window_records.to_string()),
+        ("window of milliseconds", number(5)?, log.window_ms.to_string()),
+    ];
+    for (what, stored, given) in facts {
+        if stored != given {
+            return Err(OpenError::OtherLog { what, stored, given });
+        }
+    }
+    Ok(Some(row.try_get(0)?))
+}
+
+async fn note(connection: &mut PgConnection, log: &Incarnation) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO logs (name) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(log.log.as_str())
+        .execute(&mut *connection)
+        .await?;
+    let sql = "INSERT INTO incarnations SELECT id, $2::int8::int4, $3, $4, $5, $6 FROM logs \
+               WHERE name = $1 ON CONFLICT DO NOTHING";
+    sqlx::query(sql)
+        .bind(log.log.as_str())
+        .bind(i64::from(log.epoch.0))
+        .bind(&log.identity)
+        .bind(i64::from(log.partitions))
+        .bind(i64::from(log.window_records))
+        .bind(i64::try_from(log.window_ms).unwrap_or(i64::MAX))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
