@@ -1,0 +1,2 @@
+//! The integration tests of the Redis backplane, on real servers.
+#![allow(clippy::unwrap_used)]
