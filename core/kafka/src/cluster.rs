@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -77,6 +80,28 @@ impl Cluster {
             }
         }
         Err(KafkaError::AdminOp(RDKafkaErrorCode::InvalidConfig))
+    }
+
+    /// Makes a topic refuse all records from now on: none is as small as it then wants them.
+    pub(crate) fn seal(&self, topic: &str) -> Result<(), KafkaError> {
+        let options = AdminOptions::new().request_timeout(Some(self.request));
+        let resources = [ResourceSpecifier::Topic(topic)];
+        let answers = block_on(self.admin.describe_configs(&resources, &options))?;
+        let mut altered = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        let mut kept = Vec::new();
+        for answer in answers {
+            // What is not named again would fall back to its default.
+            let entries = answer.map_err(KafkaError::AdminOp)?.entries.into_iter();
+            kept.extend(entries.filter(|entry| entry.source == ConfigSource::DynamicTopic));
+        }
+        for entry in kept.iter().filter(|entry| entry.name != "max.message.bytes") {
+            altered = altered.set(&entry.name, entry.value.as_deref().unwrap_or_default());
+        }
+        let altered = altered.set("max.message.bytes", "0");
+        for answer in block_on(self.admin.alter_configs([&altered], &options))? {
+            answer.map_err(|(_, code)| KafkaError::AdminOp(code))?;
+        }
+        Ok(())
     }
 
     /// Bounds of one partition, asked of its leader.

@@ -12,8 +12,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Cluster, new_topic};
+use crate::cluster::{Cluster, blocking, new_topic};
 use crate::context::Context;
+use crate::identity::Described;
 use crate::options::Options;
 
 /// What is recorded of an epoch.
@@ -70,14 +71,33 @@ pub(crate) fn current(
     log: &LogName,
 ) -> Result<EpochRecord, OpenError> {
     let topic = options.epochs_topic(log);
-    let frame = new_topic(&topic, 1, options.topics.replication);
-    cluster.create(&frame.set("cleanup.policy", "compact").set("retention.ms", "-1"))?;
+    create_epochs_topic(cluster, options, &topic)?;
     let newest = match load(options, &topic, None)?.pop() {
         Some(newest) => newest,
         None => begin(cluster, options, log, Epoch(1))?,
     };
     verify(cluster, &newest)?;
     Ok(newest)
+}
+
+/// Begins the next epoch of a log, which goes on from there: handles of the one before refuse appends
+/// from when they learn of it. The old topic takes no more records, so that none is acknowledged that
+/// nobody will read.
+pub async fn new_epoch(options: Options, log: LogName) -> Result<EpochRecord, OpenError> {
+    let next = blocking(move || {
+        let cluster = Cluster::connect(&options)?;
+        let topic = options.epochs_topic(&log);
+        create_epochs_topic(&cluster, &options, &topic)?;
+        let newest = load(&options, &topic, None)?.pop();
+        if let Some(newest) = &newest
+            && cluster.describe(&newest.topic)?.is_some_and(|found| found.id == newest.topic_id)
+        {
+            cluster.seal(&newest.topic)?;
+        }
+        let next = newest.map_or(1, |newest| newest.epoch + 1);
+        begin(&cluster, &options, &log, Epoch(next))
+    });
+    next.await.ok_or(OpenError::Cancelled)?
 }
 
 /// Makes an epoch's topic and records it; answers what was recorded first.
@@ -142,11 +162,20 @@ pub(crate) fn verify(cluster: &Cluster, record: &EpochRecord) -> Result<(), Open
     Ok(())
 }
 
+fn create_epochs_topic(
+    cluster: &Cluster,
+    options: &Options,
+    topic: &str,
+) -> Result<Described, KafkaError> {
+    let frame = new_topic(topic, 1, options.topics.replication);
+    cluster.create(&frame.set("cleanup.policy", "compact").set("retention.ms", "-1"))
+}
+
 fn create_topic(
     cluster: &Cluster,
     options: &Options,
     topic: &str,
-) -> Result<crate::identity::Described, KafkaError> {
+) -> Result<Described, KafkaError> {
     let made = &options.topics;
     let retention = made.retention_ms.map_or(-1, |ms| ms.max(made.window_ms) as i64).to_string();
     let insync = made.min_insync.map(|copies| copies.to_string());

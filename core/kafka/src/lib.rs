@@ -6,6 +6,7 @@ mod cluster;
 mod context;
 mod epochs;
 mod gate;
+mod group;
 mod identity;
 mod log;
 mod options;
@@ -17,7 +18,8 @@ mod state;
 mod tails;
 mod writer;
 
-pub use epochs::{EpochRecord, OpenError};
+pub use epochs::{EpochRecord, OpenError, new_epoch};
+pub use group::{GroupOptions, KafkaGroup};
 pub use log::KafkaLog;
 pub use options::{Options, Topics};
 pub use state::{Ended, LogState};

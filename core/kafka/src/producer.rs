@@ -41,7 +41,6 @@ pub(crate) struct Handed {
 /// A producer. Dropping it gives up what it holds, and blocks for up to a second.
 pub(crate) struct Producer<L: Landed> {
     client: ThreadedProducer<Deliveries<L>>,
-    pub(crate) generation: u64,
 }
 
 /// Receives what the client reports, on the client's own thread.
@@ -60,7 +59,7 @@ impl<L: Landed> Producer<L> {
     ) -> Result<Self, KafkaError> {
         let context = Deliveries { owner, generation, has_id: AtomicBool::new(false) };
         let client = options.producer().create_with_context(context)?;
-        Ok(Self { client, generation })
+        Ok(Self { client })
     }
 
     /// Whether the first record would have to wait for the producer's id.

@@ -2,3 +2,6 @@
 //! their own.
 
 mod conformance;
+mod epochs;
+mod faults;
+mod help;
