@@ -1,0 +1,219 @@
+//! Reads of a whole log: which partition's reader is asked, what it is told when it stands elsewhere, and
+//! what a failure means. Owns the readers and the watch over the ends; it appends nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_core::seams::{LogError, LogRecord};
+use meridian_core::vocabulary::Offset;
+use rdkafka::consumer::BaseConsumer;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
+
+use crate::cluster::{self, Bounds, Cluster, blocking};
+use crate::context::Context;
+use crate::reader::{Filled, Reader, Room};
+use crate::tails::Tails;
+
+/// A reader that stands right has the next record in this time, or is set up anew: librdkafka can stall
+/// without telling.
+const STALL: Duration = Duration::from_millis(500);
+/// Between two tries of a partition that could not be read.
+const RETRY: Duration = Duration::from_millis(50);
+/// Who waits looks again at least so often.
+const LOOK: Duration = Duration::from_millis(250);
+/// A partition that nobody reads is fetched no longer.
+const UNUSED: Duration = Duration::from_secs(60);
+
+/// The reading half of a log.
+pub(crate) struct Reading {
+    consumer: Arc<BaseConsumer<Context>>,
+    cluster: Arc<Cluster>,
+    tails: Arc<Tails>,
+    topic: Arc<str>,
+    readers: Vec<Mutex<Reader>>,
+    request: Duration,
+    watch: Duration,
+}
+
+impl Reading {
+    pub(crate) fn new(
+        consumer: Arc<BaseConsumer<Context>>,
+        cluster: Arc<Cluster>,
+        tails: Arc<Tails>,
+        topic: Arc<str>,
+        partitions: u32,
+        request: Duration,
+        watch: Duration,
+    ) -> Self {
+        let reader =
+            |partition| Mutex::new(Reader::new(consumer.clone(), topic.clone(), partition));
+        let readers = (0..partitions).map(reader).collect();
+        Self { consumer, cluster, tails, topic, readers, request, watch }
+    }
+
+    /// A partition's bounds, asked of the broker.
+    pub(crate) async fn bounds(&self, partition: u32) -> Result<Bounds, LogError> {
+        self.reader(partition)?;
+        let (cluster, topic) = (self.cluster.clone(), self.topic.clone());
+        let bounds = blocking(move || cluster.bounds(&topic, partition)).await;
+        match bounds {
+            Some(Ok(bounds)) => {
+                self.tails.advance(partition, bounds.end);
+                Ok(bounds)
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, topic = &*self.topic, partition, "bounds are not known");
+                Err(LogError::Unavailable)
+            }
+            None => Err(LogError::Unavailable),
+        }
+    }
+
+    pub(crate) async fn read(
+        &self,
+        partition: u32,
+        from: u64,
+        room: Room,
+    ) -> Result<Vec<LogRecord>, LogError> {
+        let reader = self.reader(partition)?;
+        let known = self.tails.end(partition).unwrap_or(0);
+        if (from >= known || room.records == 0)
+            && (!self.bounds(partition).await?.holds(from)? || room.records == 0)
+        {
+            return Ok(Vec::new());
+        }
+        let mut reader = reader.lock().await;
+        if reader.stands_at(from) && reader.fill(STALL).await == Filled::Records {
+            return Ok(self.give(partition, &mut reader, room));
+        }
+        self.read_anew(partition, &mut reader, from, room).await
+    }
+
+    /// Sets the reader up at `from`.
+    async fn read_anew(
+        &self,
+        partition: u32,
+        reader: &mut Reader,
+        from: u64,
+        room: Room,
+    ) -> Result<Vec<LogRecord>, LogError> {
+        let deadline = Instant::now() + self.request;
+        let mut end_is_certain = false;
+        loop {
+            reader.stand_at(from)?;
+            match reader.fill(deadline.saturating_duration_since(Instant::now())).await {
+                Filled::Records => return Ok(self.give(partition, reader, room)),
+                // Between here and the end there is only a hole.
+                Filled::OnlyEnd if end_is_certain => return Ok(Vec::new()),
+                Filled::OnlyEnd | Filled::Failed => {}
+                Filled::Nothing => {
+                    reader.leave();
+                    return Err(LogError::Unavailable);
+                }
+            }
+            // A leader that has just taken over may tell too low an end to a reader, never to who asks.
+            if !self.bounds(partition).await?.holds(from)? {
+                return Ok(Vec::new());
+            }
+            end_is_certain = true;
+            if Instant::now() >= deadline {
+                return Err(LogError::Unavailable);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn give(&self, partition: u32, reader: &mut Reader, room: Room) -> Vec<LogRecord> {
+        let given = reader.give(room);
+        let last = given.last().map_or(0, |last| last.offset.0 + 1);
+        self.tails.advance(partition, last.max(reader.known_end()));
+        given
+    }
+
+    pub(crate) async fn wait_for(&self, partition: u32, offset: u64) -> Result<(), LogError> {
+        let reader = self.reader(partition)?;
+        let mut tail = self.tails.follow(partition).ok_or(LogError::Unavailable)?;
+        loop {
+            let known = *tail.borrow_and_update();
+            if known > offset {
+                return Ok(());
+            }
+            let filled = {
+                let mut reader = reader.lock().await;
+                if !reader.is_standing() {
+                    reader.stand_at(known)?;
+                }
+                reader.look();
+                self.tails.advance(partition, reader.known_end());
+                reader.filled().unwrap_or_else(|| Arc::new(Notify::new()))
+            };
+            if self.tails.end(partition).is_some_and(|end| end > offset) {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = tail.changed() => changed.map_err(|_| LogError::Unavailable)?,
+                () = filled.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Serves the consumer's events and keeps the known ends fresh, until it is dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.watch.max(Duration::from_millis(10)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let reading = self.clone();
+            if blocking(move || reading.refresh()).await.is_none() {
+                return;
+            }
+            for reader in &self.readers {
+                if let Ok(mut reader) = reader.try_lock() {
+                    reader.rest(UNUSED);
+                }
+            }
+        }
+    }
+
+    fn refresh(&self) {
+        // No records come here: each partition has a queue of its own.
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+        let partitions = self.readers.len() as u32;
+        match cluster::ends(&self.consumer, &self.topic, partitions, self.request) {
+            Ok(ends) => {
+                for (partition, end) in (0..).zip(ends) {
+                    self.tails.advance(partition, end.unwrap_or(0));
+                }
+            }
+            Err(error) => tracing::debug!(%error, topic = &*self.topic, "ends are not known"),
+        }
+    }
+
+    /// Ends all assignments.
+    pub(crate) fn close(&self) {
+        for reader in &self.readers {
+            if let Ok(mut reader) = reader.try_lock() {
+                reader.leave();
+            }
+        }
+    }
+
+    fn reader(&self, partition: u32) -> Result<&Mutex<Reader>, LogError> {
+        self.readers.get(partition as usize).ok_or(LogError::Unavailable)
+    }
+}
+
+impl Bounds {
+    /// Whether there may be a record at `from` or behind it.
+    fn holds(self, from: u64) -> Result<bool, LogError> {
+        if from > self.end {
+            Err(LogError::BeyondEnd { end: Offset(self.end) })
+        } else if from < self.begin {
+            Err(LogError::Truncated { earliest: Offset(self.begin) })
+        } else {
+            Ok(from < self.end)
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A broker that dies, stays away and comes back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meridian_core::seams::conformance::channel;
+use meridian_core::seams::{AppendError, Log as _};
+use meridian_core::vocabulary::{Offset, Partition, Record};
+use meridian_kafka::KafkaLog;
+
+use crate::help::{append_one, broker, channel_of, eventually, open, options, record};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_records_outlive_a_killed_broker() {
+    let stack = broker();
+    let options = options(&stack, 4);
+    let log = Arc::new(open(&options).await);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut publishers = tokio::task::JoinSet::new();
+    for publisher in 0..4 {
+        let (log, stopped) = (log.clone(), stopped.clone());
+        publishers.spawn(async move {
+            let key = channel(&format!("c{publisher}"));
+            let mut acknowledged = Vec::new();
+            for number in 0.. {
+                if *stopped.borrow() {
+                    break;
+                }
+                let id = format!("{publisher}-{number}");
+                // Retried under the same id until it is stored.
+                while !*stopped.borrow() {
+                    if let Ok(placed) = append_one(&*log, &key, &id).await {
+                        acknowledged.push((id, placed.cursor));
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            acknowledged
+        });
+    }
+    for _ in 0..2 {
+        let before: u64 = total(&log);
+        eventually("records flow", async || (total(&log) > before + 200).then_some(())).await;
+        stack.kill("kafka1");
+        stack.restart("kafka1");
+    }
+    let before = total(&log);
+    eventually("records flow again", async || (total(&log) > before + 200).then_some(())).await;
+    stop.send_replace(true);
+    let acknowledged: Vec<_> = publishers.join_all().await.into_iter().flatten().collect();
+    assert!(acknowledged.len() > 600, "{}", acknowledged.len());
+
+    let held = read_all(&log).await;
+    let mut places = std::collections::HashSet::new();
+    for (id, cursor) in &acknowledged {
+        let offset = Offset(cursor.position.passed as u64);
+        assert!(places.insert((cursor.partition, offset)), "{cursor} was told twice");
+        let found = held.get(&(cursor.partition, offset)).map(|record| record.id.as_str());
+        assert_eq!(found, Some(id.as_str()), "at {cursor}");
+    }
+    Arc::into_inner(log).unwrap().close().await;
+}
+
+fn total(log: &KafkaLog) -> u64 {
+    (0..log.incarnation().partitions).map(|p| log.known_end(Partition(p)).0).sum()
+}
+
+async fn read_all(log: &KafkaLog) -> HashMap<(Partition, Offset), Record> {
+    let mut held = HashMap::new();
+    for partition in (0..log.incarnation().partitions).map(Partition) {
+        let mut next = Offset(0);
+        loop {
+            let read = log.read(partition, next, 500, 1 << 20).await.unwrap();
+            let Some(last) = read.last() else { break };
+            next = Offset(last.offset.0 + 1);
+            for record in read {
+                held.insert((partition, record.offset), Record::decode(&record.stored).unwrap());
+            }
+        }
+    }
+    held
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_gone_refuses_in_bounded_time() {
+    let stack = broker();
+    let mut options = options(&stack, 4);
+    options.acknowledge = Duration::from_secs(3);
+    options.abandon = Duration::from_secs(5);
+    let log = open(&options).await;
+    let key = channel("a");
+    append_one(&log, &key, "before").await.unwrap();
+    stack.kill("kafka1");
+
+    // Handed over and never acknowledged.
+    let started = Instant::now();
+    assert_eq!(append_one(&log, &key, "lost").await, Err(AppendError::OutcomeUnknown));
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    // By now the log has been silent for too long.
+    for id in ["refused", "as-well"] {
+        let started = Instant::now();
+        assert_eq!(append_one(&log, &key, id).await, Err(AppendError::Unavailable));
+        assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
+    }
+    // Also after the producer was given up, when nothing is in flight that could tell.
+    tokio::time::sleep(options.abandon).await;
+    assert_eq!(append_one(&log, &key, "still").await, Err(AppendError::Unavailable));
+    let started = Instant::now();
+    assert!(log.end(log.partition(&key)).await.is_err());
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+
+    stack.restart("kafka1");
+    let started = Instant::now();
+    let after = eventually("appends are taken again", async || {
+        append_one(&log, &key, "after").await.ok()
+    })
+    .await;
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let partition = log.partition(&key);
+    let held = log.read(partition, Offset(0), 99, usize::MAX).await.unwrap();
+    let ids: Vec<String> =
+        held.iter().map(|held| Record::decode(&held.stored).unwrap().id.to_string()).collect();
+    assert_eq!((ids[0].as_str(), ids.last().unwrap().as_str()), ("before", "after"));
+    assert_eq!(after.cursor.position.passed as u64, held.last().unwrap().offset.0);
+    assert!(!ids.iter().any(|id| id == "refused" || id == "as-well"), "{ids:?}");
+    log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flooding_tenant_leaves_half_to_the_others() {
+    let stack = broker();
+    let mut options = options(&stack, 4);
+    options.queue_bytes = 1 << 20;
+    // What waits is kept until the broker is back.
+    options.queue_wait = Duration::from_secs(60);
+    options.silence = Duration::from_secs(60);
+    options.abandon = Duration::from_secs(120);
+    let log = Arc::new(open(&options).await);
+    append_one(&*log, &channel("a"), "before").await.unwrap();
+    stack.kill("kafka1");
+    let mut flood = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let log = log.clone();
+        flood.spawn(async move {
+            let key = channel_of("loud", "a");
+            let sent = record(&*log, &key, &format!("{number}"), 10_000);
+            log.append(vec![sent]).await.remove(0)
+        });
+    }
+    let mut refused = 0;
+    while refused < 140 {
+        let answer = flood.join_next().await.unwrap().unwrap();
+        assert!(matches!(answer, Err(AppendError::Overloaded { .. })), "{answer:?}");
+        refused += 1;
+    }
+    let quiet = tokio::spawn({
+        let log = log.clone();
+        async move {
+            let key = channel_of("quiet", "a");
+            let records = (0..20).map(|n| record(&*log, &key, &format!("{n}"), 10_000)).collect();
+            log.append(records).await
+        }
+    });
+    // It waits, where the flood is still refused.
+    let key = channel_of("loud", "a");
+    let more = log.append(vec![record(&*log, &key, "more", 10_000)]).await.remove(0);
+    assert!(matches!(more, Err(AppendError::Overloaded { .. })), "{more:?}");
+    assert!(!quiet.is_finished());
+    stack.restart("kafka1");
+    let stored = quiet.await.unwrap();
+    assert!(stored.iter().all(Result::is_ok), "{stored:?}");
+    let answers = flood.join_all().await;
+    let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+    let half = (options.queue_bytes / 2) / 10_000;
+    assert!((half - 4..=half).contains(&taken), "{taken} of {half}");
+    Arc::into_inner(log).unwrap().close().await;
+}

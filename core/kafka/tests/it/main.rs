@@ -1,0 +1,7 @@
+//! The Kafka log on a real broker. Each test has topics of its own; those that hurt the broker have one of
+//! their own.
+
+mod conformance;
+mod epochs;
+mod faults;
+mod help;
