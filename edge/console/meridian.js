@@ -1711,12 +1711,13 @@ function readHealth(value, rttMs) {
   };
 }
 function baseUrl(text3) {
-  if (!/^(https?|wss?):\/\//.test(text3) || !URL.canParse(text3)) return null;
+  if (!/^(https?|wss?):\/\//i.test(text3) || !URL.canParse(text3)) return null;
   const url = new URL(text3);
-  return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
+  const scheme = url.protocol.replace(/^ws/, "http");
+  return `${scheme}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
 }
 function isSecure(url) {
-  return /^(https|wss):/.test(url);
+  return /^(https|wss):/i.test(url);
 }
 function isRegion(value) {
   if (typeof value !== "object" || value === null) return false;
@@ -1777,7 +1778,7 @@ async function probe(fetch, clock, base) {
     timer = clock.setTimeout(() => resolve(null), PROBE_MS);
   });
   const answer = async () => {
-    const response = await fetch(probeUrl(base), { signal: abort.signal, cache: "no-store", credentials: "omit" });
+    const response = await fetch(`${base}/v1/regions`, { signal: abort.signal, cache: "no-store", credentials: "omit" });
     const rttMs = clock.now() - asked;
     return response.ok ? readHealth(await response.json(), rttMs) : null;
   };
@@ -1789,9 +1790,6 @@ async function probe(fetch, clock, base) {
     clock.clearTimeout(timer);
     abort.abort();
   }
-}
-function probeUrl(base) {
-  return `${base.replace(/^ws/, "http")}/v1/regions`;
 }
 
 // src/regions/fault.ts
@@ -1809,6 +1807,7 @@ var Homing = class {
   #policy;
   #random;
   #away = false;
+  #notBefore = 0;
   #probeAt = Infinity;
   #moveAt = Infinity;
   #well = 0;
@@ -1830,8 +1829,9 @@ var Homing = class {
   /** The client is away from home, which is left alone until `notBefore`. */
   start(now, notBefore) {
     this.#away = true;
+    this.#notBefore = Math.max(notBefore, now);
     this.#forget();
-    this.#probeAt = Math.max(notBefore, now) + this.#interval();
+    this.#probeAt = this.#notBefore + this.#interval();
   }
   stop() {
     this.#away = false;
@@ -1839,7 +1839,7 @@ var Homing = class {
   /** The client slept or was offline; what it heard before says nothing any more. */
   woke(now) {
     this.#forget();
-    this.#probeAt = now + jitterMs(WAKE_SPREAD_MS, this.#random);
+    this.#probeAt = Math.max(this.#notBefore, now) + jitterMs(WAKE_SPREAD_MS, this.#random);
   }
   due(now) {
     if (!this.#away || now < this.nextAt()) return null;
@@ -2107,6 +2107,7 @@ var Regions = class {
   #dialFailed(error, now) {
     const dialing = this.#dialing;
     this.#dialing = null;
+    if (!dialing) this.#aim = null;
     if (!dialing || !speaksAgainst(error)) return [];
     const { place: place2, reason } = dialing;
     if (reason === null) {

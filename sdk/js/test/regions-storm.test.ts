@@ -104,7 +104,9 @@ test('a home that flaps is left alone for longer each time', () => {
     feed(well(OTHER), { type: 'dialed' });
     const left = now;
     for (let moved = false; !moved; ) {
-      now = regions.wakeAt() as number;
+      const at = regions.wakeAt();
+      assert.ok(at !== null && at < left + 3_600_000, 'it plans to go back');
+      now = at;
       moved = regions.handle({ type: 'timer' }, now).some((action) => action.type === 'move');
       feed(well(HOME));
     }

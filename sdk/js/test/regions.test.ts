@@ -1,9 +1,13 @@
 // Several regions over the whole client: the nearest, failure, the way back, offline and frozen pages.
 
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { systemClock } from '../src/clock.js';
 import { Homing } from '../src/regions/homing.js';
-import { readHealth } from '../src/regions/health.js';
+import { baseUrl, readHealth } from '../src/regions/health.js';
+import { probe } from '../src/regions/probe.js';
 import { Round } from '../src/regions/round.js';
 import { RegionWorld, urlOf } from './support/regions.js';
 import { collect } from './support/world.js';
@@ -108,6 +112,33 @@ test('a region that fails is left for the nearest other, and returned to without
   assert.deepEqual(new Set(world.asked()), new Set(['eu']));
 });
 
+test('a subscriber that goes back home is not stopped by its own takeover', async () => {
+  const world = await new RegionWorld(['eu', 'us'], { subscriber: 'kiosk' }).connected();
+  await world.clock.advance(15_000);
+  world.fail('eu');
+  await world.arrives('us');
+  world.at('eu').up = true;
+  await world.arrives('eu', 200_000);
+  await world.clock.advance(60_000);
+  assert.equal(world.client.state, 'connected');
+  assert.ok(!world.states.includes('stopped'));
+});
+
+test('the connection elsewhere is lost while the way home is dialed: the dial decides', async () => {
+  const world = await new RegionWorld(['eu', 'us']).connected();
+  await world.clock.advance(15_000);
+  world.fail('eu');
+  await world.arrives('us');
+  world.at('eu').up = true;
+  world.server.latencyMs.websocket = 1_000;
+  const dials = world.dialed.length;
+  await world.clock.until(() => world.dialed.length > dials, 200_000);
+  world.server.latencyMs.websocket = 10;
+  world.drop('us');
+  await world.arrives('eu', 10_000);
+  assert.equal(world.dialed.length, dials + 1);
+});
+
 test('home is not gone back to before it is well twice, nor when it fails before the move', async () => {
   const world = new RegionWorld(['eu', 'us'], { homeSpreadMs: 1_000 });
   world.at('us').rttMs = 60;
@@ -178,6 +209,7 @@ test('offline: no probe; frozen for an hour: one probe after waking', async () =
   await world.clock.advance(15_000);
   world.fail('eu');
   await world.arrives('us');
+  await world.clock.advance(60_000);
   world.page.fire('offline');
   world.asked();
   await world.clock.advance(600_000);
@@ -224,6 +256,28 @@ test('regions that an answer names are used only where asked for, and never in t
     await world.clock.advance(30_000);
     assert.equal(world.client.region, discoverRegions ? 'us' : 'eu');
   }
+});
+
+test('a probe over HTTP: an answer, a refusal, nobody', async () => {
+  let status = 200;
+  const server = createServer((request, response) => {
+    response.writeHead(request.url === '/eu/v1/regions' ? status : 404).end('{"region":"eu","state":"serving","load":0.5}');
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}/eu`;
+  const health = await probe(fetch, systemClock(), base);
+  assert.equal(health?.name, 'eu');
+  assert.ok(health.rttMs >= 0 && health.load === 0.5);
+  status = 503;
+  assert.equal(await probe(fetch, systemClock(), base), null);
+  await new Promise((done) => server.close(done));
+  assert.equal(await probe(fetch, systemClock(), base), null);
+});
+
+test('an address has one form, whatever its scheme and port', () => {
+  assert.equal(baseUrl('wss://EU.example:443/base/?x=1'), 'https://eu.example/base');
+  assert.equal(baseUrl('http://eu.example:8080'), 'http://eu.example:8080');
+  for (const none of ['eu.example', 'ftp://eu', 'https://']) assert.equal(baseUrl(none), null);
 });
 
 test('an address that is none is refused', () => {

@@ -48,13 +48,14 @@ export function readHealth(value: unknown, rttMs: number): Health | null {
 
 /** An address in the one way in which it is compared and kept; `null` if it is none. */
 export function baseUrl(text: string): string | null {
-  if (!/^(https?|wss?):\/\//.test(text) || !URL.canParse(text)) return null;
+  if (!/^(https?|wss?):\/\//i.test(text) || !URL.canParse(text)) return null;
   const url = new URL(text);
-  return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}`;
+  const scheme = url.protocol.replace(/^ws/, 'http');
+  return `${scheme}//${url.host}${url.pathname.replace(/\/+$/, '')}`;
 }
 
 export function isSecure(url: string): boolean {
-  return /^(https|wss):/.test(url);
+  return /^(https|wss):/i.test(url);
 }
 
 function isRegion(value: unknown): value is KnownRegion {

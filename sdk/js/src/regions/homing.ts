@@ -23,6 +23,7 @@ export class Homing {
   readonly #policy: HomingPolicy;
   readonly #random: () => number;
   #away = false;
+  #notBefore = 0;
   #probeAt = Infinity;
   #moveAt = Infinity;
   #well = 0;
@@ -49,8 +50,9 @@ export class Homing {
   /** The client is away from home, which is left alone until `notBefore`. */
   start(now: number, notBefore: number): void {
     this.#away = true;
+    this.#notBefore = Math.max(notBefore, now);
     this.#forget();
-    this.#probeAt = Math.max(notBefore, now) + this.#interval();
+    this.#probeAt = this.#notBefore + this.#interval();
   }
 
   stop(): void {
@@ -60,7 +62,7 @@ export class Homing {
   /** The client slept or was offline; what it heard before says nothing any more. */
   woke(now: number): void {
     this.#forget();
-    this.#probeAt = now + jitterMs(WAKE_SPREAD_MS, this.#random);
+    this.#probeAt = Math.max(this.#notBefore, now) + jitterMs(WAKE_SPREAD_MS, this.#random);
   }
 
   due(now: number): HomingStep {

@@ -22,7 +22,7 @@ export async function probe(fetch: Fetch, clock: Clock, base: string): Promise<H
     timer = clock.setTimeout(() => resolve(null), PROBE_MS);
   });
   const answer = async () => {
-    const response = await fetch(probeUrl(base), { signal: abort.signal, cache: 'no-store', credentials: 'omit' });
+    const response = await fetch(`${base}/v1/regions`, { signal: abort.signal, cache: 'no-store', credentials: 'omit' });
     const rttMs = clock.now() - asked;
     return response.ok ? readHealth(await response.json(), rttMs) : null;
   };
@@ -34,9 +34,4 @@ export async function probe(fetch: Fetch, clock: Clock, base: string): Promise<H
     clock.clearTimeout(timer);
     abort.abort();
   }
-}
-
-/** Where a region tells how it is. */
-export function probeUrl(base: string): string {
-  return `${base.replace(/^ws/, 'http')}/v1/regions`;
 }

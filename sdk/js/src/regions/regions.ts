@@ -224,6 +224,8 @@ export class Regions {
   #dialFailed(error: MeridianError, now: number): RegionAction[] {
     const dialing = this.#dialing;
     this.#dialing = null;
+    // Without a dial there was no token: what was aimed at is stale by the time there is one.
+    if (!dialing) this.#aim = null;
     if (!dialing || !speaksAgainst(error)) return [];
     const { place, reason } = dialing;
     if (reason === null) {

@@ -24,6 +24,7 @@ pub(super) struct Homing {
 
 #[derive(Debug, Clone, Copy)]
 struct Watch {
+    not_before: Instant,
     probe_at: Instant,
     move_at: Option<Instant>,
     well: u32,
@@ -53,7 +54,13 @@ impl Homing {
 
     /// The client is away from home, which is left alone until `not_before`.
     pub(super) fn start(&mut self, not_before: Instant, jitter: &mut Jitter) {
-        self.watch = Some(Watch::new(not_before + jitter.around(self.interval)));
+        self.watch = Some(Watch {
+            not_before,
+            probe_at: not_before + jitter.around(self.interval),
+            move_at: None,
+            well: 0,
+            nearest: Duration::MAX,
+        });
     }
 
     pub(super) fn stop(&mut self) {
@@ -67,11 +74,12 @@ impl Homing {
             return Due::Nothing;
         }
         if now > next + LATE {
-            *watch = Watch::new(now + jitter.within(WAKE_SPREAD));
+            watch.forget();
+            watch.probe_at = now.max(watch.not_before) + jitter.within(WAKE_SPREAD);
             return Due::Nothing;
         }
         if watch.move_at.is_some_and(|at| at <= now) {
-            *watch = Watch::new(watch.probe_at);
+            watch.forget();
             return Due::Move;
         }
         watch.probe_at = now + jitter.around(self.interval);
@@ -83,7 +91,7 @@ impl Homing {
     pub(super) fn heard(&mut self, round_trip: Option<Duration>) -> Option<Duration> {
         let watch = self.watch.as_mut()?;
         let Some(round_trip) = round_trip else {
-            *watch = Watch::new(watch.probe_at);
+            watch.forget();
             return None;
         };
         watch.well += 1;
@@ -99,8 +107,10 @@ impl Homing {
 }
 
 impl Watch {
-    fn new(probe_at: Instant) -> Self {
-        Self { probe_at, move_at: None, well: 0, nearest: Duration::MAX }
+    fn forget(&mut self) {
+        self.move_at = None;
+        self.well = 0;
+        self.nearest = Duration::MAX;
     }
 
     fn next(&self) -> Instant {

@@ -158,6 +158,7 @@ fn a_home_that_flaps_is_left_alone_for_longer_each_time() {
         let left = now;
         loop {
             now = regions.next_wake().unwrap();
+            assert!(now < left + Duration::from_secs(3600), "it goes back");
             if regions.handle(&Event::Timer, now) == [Step::Move] {
                 break;
             }
