@@ -48,6 +48,7 @@ mod subscribe;
 mod tls;
 mod token;
 mod webtransport;
+mod window;
 mod witnesses;
 
 use std::path::{Path, PathBuf};
