@@ -41,6 +41,7 @@ mod loris;
 mod node;
 mod peer;
 mod processes;
+mod proxies;
 mod publish;
 mod request;
 mod resume;

@@ -166,7 +166,7 @@ async fn serve_connection(context: Rc<Context>, incoming: Incoming) {
         let Ok((request, stream)) = resolved else { continue };
         patience = IDLE;
         if is_webtransport(&request) {
-            return webtransport::accept(context, quic, h3, request, stream).await;
+            return webtransport::accept(context, quic, h3, request, stream, address).await;
         }
         let context = context.clone();
         spawn_local(async move {
