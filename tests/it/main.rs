@@ -43,6 +43,7 @@ mod peer;
 mod processes;
 mod proxies;
 mod publish;
+mod rebinding;
 mod request;
 mod resume;
 mod slow;
