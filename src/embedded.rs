@@ -12,7 +12,7 @@ use meridian_core::config::Config;
 use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
 use meridian_edge::{
-    Certificates, ConsoleInfo, NodeOptions, OpsOptions, PartState, RunningNode, Stores,
+    Certificates, ConsoleInfo, NodeOptions, OpsOptions, PartState, ResetKey, RunningNode, Stores,
 };
 use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -93,6 +93,8 @@ async fn run_edge(
         Some(files) => Certificates::from_files(files.certificate.clone(), files.key.clone())?,
         None => Certificates::self_made(own_names(config.listen.client))?,
     };
+    let reset_key =
+        ResetKey::kept_in(&config.storage.dir).context("cannot keep a key in the data folder")?;
     let token = development::token(&config, now_ms())?;
     let scheme = if config.tls.plain_tcp { "http" } else { "https" };
     let console = console(scheme, token.clone(), certificates.clone(), demo);
@@ -107,6 +109,7 @@ async fn run_edge(
         },
         authoriser: Arc::new(PolicyAuthoriser::new(policies)),
         certificates,
+        reset_key,
         ops: OpsOptions {
             parts: Arc::new(move || parts(&status)),
             metrics: Arc::new(move || metrics.render()),

@@ -20,4 +20,4 @@ pub use delivery::Stores;
 pub use lifecycle::Phase;
 pub use node::{NodeOptions, RunningNode, StartError};
 pub use ops::{ConsoleInfo, OpsOptions, PartState};
-pub use transport::{Certificates, TlsError};
+pub use transport::{Certificates, ResetKey, TlsError};

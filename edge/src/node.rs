@@ -24,7 +24,7 @@ use crate::names::Names;
 use crate::ops::{self, OpsOptions};
 use crate::publish::Publisher;
 use crate::session::Settings;
-use crate::transport::{Certificates, QuicKeys, Steering, TlsError, bind_tcp, bind_udp};
+use crate::transport::{Certificates, QuicKeys, ResetKey, Steering, TlsError, bind_tcp, bind_udp};
 use crate::worker;
 
 /// Inputs that may wait for a worker; beyond it the worker compares heads.
@@ -46,6 +46,7 @@ pub struct NodeOptions {
     pub verifier: Verifier,
     pub authoriser: Arc<dyn Authoriser>,
     pub certificates: Arc<Certificates>,
+    pub reset_key: ResetKey,
     pub ops: OpsOptions,
 }
 
@@ -294,7 +295,7 @@ fn share(
         draining: CancellationToken::new(),
         workers,
         certificates: options.certificates,
-        quic_keys: QuicKeys::random(),
+        quic_keys: QuicKeys::new(&options.reset_key),
         steering,
         tcp_tls,
         handshake_timeout,

@@ -47,6 +47,7 @@ mod rebinding;
 mod request;
 mod resume;
 mod slow;
+mod stateless_reset;
 mod subscribe;
 mod tls;
 mod token;
