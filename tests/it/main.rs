@@ -33,6 +33,7 @@ mod check_config;
 mod client;
 mod crash;
 mod drain;
+mod epochs;
 mod es256;
 mod fuzz;
 mod help;
