@@ -38,6 +38,7 @@ mod es256;
 mod fuzz;
 mod help;
 mod http;
+mod logs;
 mod loris;
 mod node;
 mod peer;
