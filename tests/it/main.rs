@@ -46,6 +46,7 @@ mod processes;
 mod proxies;
 mod publish;
 mod rebinding;
+mod regions;
 mod request;
 mod resume;
 mod slow;
