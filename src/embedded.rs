@@ -147,8 +147,8 @@ async fn start_edge(
         Some(files) => Certificates::from_files(files.certificate.clone(), files.key.clone())?,
         None => Certificates::self_made(own_names(config.listen.client))?,
     };
-    let reset_key =
-        ResetKey::kept_in(&config.storage.dir).context("cannot keep a key in the data folder")?;
+    let reset_key = ResetKey::kept_in(&config.storage.dir, &config.node.name)
+        .context("cannot keep a key in the data folder")?;
     let token = development::token(&config, now_ms())?;
     let scheme = if config.tls.plain_tcp { "http" } else { "https" };
     let console = console(scheme, token, certificates.clone(), demo);

@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-const FILE: &str = "quic-reset.key";
 const BYTES: usize = 64;
 
 /// A node's own, secret; no two nodes may share one, since each would end the other's connections.
@@ -18,9 +17,10 @@ impl ResetKey {
         Self(rand::random())
     }
 
-    /// The one kept in a folder that is this process's alone; made where there is none, or half of one.
-    pub fn kept_in(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(FILE);
+    /// The node's own, kept in a folder that is this process's alone; made where there is none, or half of
+    /// one. The name is one that a configuration may give a node.
+    pub fn kept_in(folder: &Path, node: &str) -> io::Result<Self> {
+        let path = folder.join(file_name(node));
         match std::fs::read(&path) {
             Ok(bytes) => {
                 if let Ok(key) = bytes.try_into() {
@@ -34,6 +34,10 @@ impl ResetKey {
         create(&path)?.write_all(&key.0)?;
         Ok(key)
     }
+}
+
+fn file_name(node: &str) -> String {
+    format!("quic-reset-{node}.key")
 }
 
 /// An empty file that only its owner reads.
@@ -52,11 +56,12 @@ mod tests {
     #[test]
     fn a_kept_key_outlives_its_process_and_damage_makes_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
-        let kept = || ResetKey::kept_in(folder.path()).unwrap().0;
+        let kept = || ResetKey::kept_in(folder.path(), "n1").unwrap().0;
         let first = kept();
         assert_eq!(kept(), first);
+        assert_ne!(ResetKey::kept_in(folder.path(), "n2").unwrap().0, first);
         assert_ne!(ResetKey::random().0, first);
-        std::fs::write(folder.path().join(FILE), &first[..10]).unwrap();
+        std::fs::write(folder.path().join(file_name("n1")), &first[..10]).unwrap();
         let second = kept();
         assert_ne!(second, first);
         assert_eq!(kept(), second);
@@ -67,8 +72,9 @@ mod tests {
     fn only_its_owner_reads_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
-        ResetKey::kept_in(folder.path()).unwrap();
-        let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        ResetKey::kept_in(folder.path(), "n1").unwrap();
+        let file = std::fs::metadata(folder.path().join(file_name("n1"))).unwrap();
+        let mode = file.permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }
