@@ -52,6 +52,11 @@ fn at(cursor: &Cursor, epoch: u32, passed: i64) -> String {
     Cursor { position, ..cursor.clone() }.to_string()
 }
 
+async fn acknowledge(peer: &mut Peer, cursor: &str) {
+    let reply = peer.ask("ack", json!({ "channel": CHANNEL, "cursor": cursor })).await;
+    assert!(reply["acked"].is_object(), "{reply}");
+}
+
 /// What comes on the channel: ids of events, reasons of gaps.
 async fn story(peer: &mut Peer, until: &str) -> Vec<String> {
     let mut story: Vec<String> = Vec::new();
@@ -129,6 +134,32 @@ on_both! {
         let newest = peer.ask("history", json!({ "channel": CHANNEL, "last": 10 })).await;
         let newest = &newest["history"];
         assert_eq!((ids(newest), &newest["more"]), (["a", "b", "c"].map(str::to_owned).to_vec(), &json!(true)));
+    }
+
+    async fn an_acknowledged_position_of_an_older_epoch_is_taken_up(transport: Transport) {
+        let mut node = Node::start(QUICK).await;
+        let ann = token("ann");
+        let acked = json!({ "acked": true });
+        let mut peer = Peer::subscriber(&node, transport, &ann, "kiosk").await;
+        peer.subscribe(CHANNEL, acked.clone()).await;
+        let a = peer.publish(CHANNEL, "a").await;
+        peer.publish(CHANNEL, "b").await;
+        peer.events_until(CHANNEL, "b").await;
+        acknowledge(&mut peer, &a).await;
+        drop(peer);
+        begin_anew(&mut node).await;
+        let mut peer = Peer::subscriber(&node, transport, &ann, "kiosk").await;
+        peer.subscribe(CHANNEL, acked.clone()).await;
+        let c = peer.publish(CHANNEL, "c").await;
+        assert_eq!(story(&mut peer, "c").await, ["b", "gap: epoch", "c"]);
+        // The older epoch's is the lower one, whatever its offset.
+        for cursor in [&c, &at(&Cursor::parse(&a).expect("a cursor"), 1, 1_000_000)] {
+            acknowledge(&mut peer, cursor).await;
+        }
+        let mut peer = Peer::subscriber(&node, transport, &ann, "kiosk").await;
+        peer.subscribe(CHANNEL, acked).await;
+        peer.publish(CHANNEL, "d").await;
+        assert_eq!(story(&mut peer, "d").await, ["d"]);
     }
 
     async fn the_client_library_tells_of_a_new_epoch_and_goes_on(transport: Transport) {
