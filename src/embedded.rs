@@ -14,7 +14,8 @@ use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
 use meridian_core::seams::Log;
 use meridian_edge::{
-    Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, PartState, RunningNode, Stores,
+    Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, PartState, ResetKey, RunningNode,
+    Stores,
 };
 use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -146,6 +147,8 @@ async fn start_edge(
         Some(files) => Certificates::from_files(files.certificate.clone(), files.key.clone())?,
         None => Certificates::self_made(own_names(config.listen.client))?,
     };
+    let reset_key = ResetKey::kept_in(&config.storage.dir, &config.node.name)
+        .context("cannot keep a key in the data folder")?;
     let token = development::token(&config, now_ms())?;
     let scheme = if config.tls.plain_tcp { "http" } else { "https" };
     let console = console(scheme, token, certificates.clone(), demo);
@@ -160,6 +163,7 @@ async fn start_edge(
         },
         authoriser: Arc::new(PolicyAuthoriser::new(policies)),
         certificates,
+        reset_key,
         ops: OpsOptions {
             parts: Arc::new(move || parts(&status)),
             metrics: Arc::new(move || metrics.render()),

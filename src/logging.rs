@@ -1,5 +1,7 @@
 //! Where log lines go and how they look. Owns the process's one subscriber.
 
+use std::io::IsTerminal as _;
+
 use anyhow::{Context, Result};
 use meridian_core::config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
@@ -8,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn start(log: &Log) -> Result<()> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter(&log.filter)?)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => lines.try_init(),

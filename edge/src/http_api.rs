@@ -38,7 +38,10 @@ pub(crate) fn admit_session(
     context: &Context,
     headers: &HeaderMap,
     uri: &Uri,
+    address: ClientAddress,
 ) -> Result<Asked, Code> {
+    let client = address.of_request(headers, &context.node.proxies);
+    tracing::debug!(%client, path = uri.path(), "session request");
     if context.node.draining.is_cancelled() {
         return Err(Code::Draining);
     }

@@ -21,4 +21,4 @@ pub use delivery::{Logs, Stores};
 pub use lifecycle::Phase;
 pub use node::{NodeOptions, RunningNode, StartError};
 pub use ops::{ConsoleInfo, OpsOptions, PartState};
-pub use transport::{Certificates, TlsError};
+pub use transport::{Certificates, ResetKey, TlsError};

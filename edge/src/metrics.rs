@@ -179,6 +179,10 @@ fn describe() {
         "History pages read for readers behind the ring"
     );
     describe_counter!("meridian_history_page_events_total", "Events in these pages");
+    describe_counter!(
+        "meridian_quic_steered_total",
+        "Datagrams that another worker's socket got, since their client's address changed"
+    );
     describe_counter!("meridian_refusals_total", "Errors told to clients, by code");
     describe_gauge!("meridian_worker_saturation", "Share of time in which a worker fans out");
 }

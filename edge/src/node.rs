@@ -25,7 +25,7 @@ use crate::ops::{self, OpsOptions};
 use crate::publish::Publisher;
 use crate::regions::Regions;
 use crate::session::Settings;
-use crate::transport::{Certificates, QuicKeys, Steering, TlsError, bind_tcp, bind_udp};
+use crate::transport::{Certificates, QuicKeys, ResetKey, Steering, TlsError, bind_tcp, bind_udp};
 use crate::worker;
 
 /// Inputs that may wait for a worker; beyond it the worker compares heads.
@@ -47,6 +47,7 @@ pub struct NodeOptions {
     pub verifier: Verifier,
     pub authoriser: Arc<dyn Authoriser>,
     pub certificates: Arc<Certificates>,
+    pub reset_key: ResetKey,
     pub ops: OpsOptions,
 }
 
@@ -296,7 +297,7 @@ fn share(
         draining: CancellationToken::new(),
         workers,
         certificates: options.certificates,
-        quic_keys: QuicKeys::random(),
+        quic_keys: QuicKeys::new(&options.reset_key),
         steering,
         tcp_tls,
         handshake_timeout,

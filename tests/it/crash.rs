@@ -20,7 +20,7 @@ async fn twenty_kills_lose_nothing_that_was_acknowledged() {
     let seed: u64 = seed.unwrap_or_else(rand::random);
     println!("MERIDIAN_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    // Over QUIC a client learns of a crash by silence only.
+    // While the node is away, a client over QUIC learns of a crash by silence only.
     let mut node = Node::start_lasting("[limits]\nheartbeat_ms = 1000\n").await;
     let cast = Cast { publishers: 10, readers: 100, channels: 5, pace: Duration::from_millis(5) };
     let witnesses = Witnesses::start(&node, &cast).await;

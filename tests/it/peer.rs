@@ -1,6 +1,7 @@
 //! A bare client that speaks JSON on either transport and does only what a test tells it.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use meridian_client::{Transport, raw};
 use serde_json::{Value, json};
@@ -24,13 +25,20 @@ pub(crate) struct Peer {
 
 /// Where and how a session is opened.
 pub(crate) struct Opening {
+    at: Option<SocketAddr>,
     query: String,
     headers: Vec<(String, String)>,
 }
 
 impl Opening {
     pub(crate) fn new() -> Self {
-        Self { query: String::new(), headers: Vec::new() }
+        Self { at: None, query: String::new(), headers: Vec::new() }
+    }
+
+    /// Through what stands there before the node.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.at = Some(address);
+        self
     }
 
     pub(crate) fn query(mut self, query: &str) -> Self {
@@ -45,16 +53,17 @@ impl Opening {
 
     /// Opens it; the error is the status with which it was refused, where there is one.
     pub(crate) async fn open(self, node: &Node, transport: Transport) -> Result<Peer, String> {
+        let at = self.at.unwrap_or(node.client);
         let link = match transport {
             Transport::WebSocket => {
-                let mut options = raw::Options::new(node.client, format!("/v1/ws{}", self.query));
+                let mut options = raw::Options::new(at, format!("/v1/ws{}", self.query));
                 options.headers = self.headers;
                 let opened = in_time("the upgrade", raw::WebSocket::open(&options)).await;
                 Link::WebSocket(Box::new(opened.map_err(|error| format!("{error:?}"))?))
             }
             Transport::WebTransport => {
                 let endpoint = raw::Endpoint::new(&node.trust()).expect("a UDP socket");
-                let url = format!("https://{}/v1/wt{}", node.client, self.query);
+                let url = format!("https://{at}/v1/wt{}", self.query);
                 let headers: Vec<_> =
                     self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
                 let opening = raw::WebTransport::connect_with(&endpoint, &url, &headers);
@@ -76,9 +85,14 @@ impl Peer {
     /// Opens a session and connects.
     pub(crate) async fn connect(node: &Node, transport: Transport, token: &str) -> Self {
         let mut peer = Self::open(node, transport).await;
-        let reply = peer.ask("connect", json!({ "protocol": 1, "token": token })).await;
-        assert!(reply["connected"].is_object(), "{reply}");
+        peer.introduce(token).await;
         peer
+    }
+
+    /// Connects an open session.
+    pub(crate) async fn introduce(&mut self, token: &str) {
+        let reply = self.ask("connect", json!({ "protocol": 1, "token": token })).await;
+        assert!(reply["connected"].is_object(), "{reply}");
     }
 
     /// The same under a subscriber's name.

@@ -205,7 +205,7 @@ async fn answer(
     mut request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     if request.uri().path() == "/v1/ws" && request.method() == http::Method::GET {
-        return Ok(upgrade(&context, &mut request));
+        return Ok(upgrade(&context, &mut request, address));
     }
     let (head, body) = request.into_parts();
     let body = match http_api::read_body(&context, body).await {
@@ -215,11 +215,15 @@ async fn answer(
     Ok(http_api::handle(&context, &head, body, address).await.map(Full::new))
 }
 
-fn upgrade(context: &Rc<Context>, request: &mut Request<Incoming>) -> Response<Full<Bytes>> {
-    let prepared =
-        http_api::admit_session(context, request.headers(), request.uri()).and_then(|asked| {
-            Upgrade::parse(request.headers(), asked.codec.as_deref()).map(|up| (up, asked.token))
-        });
+fn upgrade(
+    context: &Rc<Context>,
+    request: &mut Request<Incoming>,
+    address: ClientAddress,
+) -> Response<Full<Bytes>> {
+    let admitted = http_api::admit_session(context, request.headers(), request.uri(), address);
+    let prepared = admitted.and_then(|asked| {
+        Upgrade::parse(request.headers(), asked.codec.as_deref()).map(|up| (up, asked.token))
+    });
     let (upgrade, token) = match prepared {
         Ok(prepared) => prepared,
         Err(code) => return http_api::problem(code).map(Full::new),

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use super::address::ClientAddress;
 use super::listener::raw;
+use super::reset_key::ResetKey;
 use super::steering::{SteeredSocket, Stray};
 use super::tls::TlsError;
 use super::webtransport;
@@ -44,6 +45,9 @@ const PEER_BIDI: u32 = 16;
 /// HTTP/3's three, and a few that we refuse.
 const PEER_UNI: u32 = 8;
 const HEADERS_MOST: u64 = 16 * 1024;
+/// Between two stateless resets of a worker. A restarted node owes one to each client that it had; a
+/// reset is smaller than what it answers, so nobody gains by asking for many.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 pub(super) type H3Connection = h3::server::Connection<h3_quinn::Connection, Bytes>;
 pub(super) type H3Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
@@ -74,9 +78,9 @@ pub(crate) struct QuicKeys {
 }
 
 impl QuicKeys {
-    /// Fresh ones: they need not outlive the node.
-    pub(crate) fn random() -> Self {
-        let reset = hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 64]>());
+    /// Handshakes that a restart cuts begin again: their key is a fresh one.
+    pub(crate) fn new(reset: &ResetKey) -> Self {
+        let reset = hmac::Key::new(hmac::HMAC_SHA256, &reset.0);
         let token = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&rand::random::<[u8; 64]>());
         Self { reset: Arc::new(reset), token: Arc::new(token) }
     }
@@ -105,7 +109,7 @@ pub(crate) fn endpoint(
     config.transport_config(Arc::new(transport));
     let steering = node.steering.clone();
     let mut endpoint = EndpointConfig::new(node.quic_keys.reset.clone());
-    endpoint.cid_generator(move || steering.ids(worker));
+    endpoint.cid_generator(move || steering.ids(worker)).min_reset_interval(RESET_INTERVAL);
     let socket = TokioRuntime.wrap_udp_socket(socket)?;
     let socket = SteeredSocket::new(socket, node.steering.clone(), worker, strays);
     let runtime = Arc::new(TokioRuntime);
@@ -166,7 +170,7 @@ async fn serve_connection(context: Rc<Context>, incoming: Incoming) {
         let Ok((request, stream)) = resolved else { continue };
         patience = IDLE;
         if is_webtransport(&request) {
-            return webtransport::accept(context, quic, h3, request, stream).await;
+            return webtransport::accept(context, quic, h3, request, stream, address).await;
         }
         let context = context.clone();
         spawn_local(async move {

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use metrics::{Counter, counter};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, UdpPoller};
 use tokio::sync::mpsc;
@@ -36,6 +37,7 @@ pub(crate) struct Stray {
 pub(crate) struct Steering {
     server_id: [u8; 2],
     workers: Vec<mpsc::Sender<Stray>>,
+    steered: Counter,
 }
 
 impl Steering {
@@ -45,7 +47,8 @@ impl Steering {
         workers: usize,
     ) -> (Arc<Self>, Vec<mpsc::Receiver<Stray>>) {
         let (workers, receivers) = (0..workers).map(|_| mpsc::channel(QUEUE)).unzip();
-        (Arc::new(Self { server_id, workers }), receivers)
+        let steered = counter!("meridian_quic_steered_total");
+        (Arc::new(Self { server_id, workers, steered }), receivers)
     }
 
     /// Makes the connection ids of a worker.
@@ -161,6 +164,7 @@ impl AsyncUdpSocket for SteeredSocket {
             if let Some(worker) = self.steering.worker_of(datagram)
                 && worker != self.worker
             {
+                self.steering.steered.increment(1);
                 let bytes = Bytes::copy_from_slice(&buffer[..meta.len]);
                 // A full queue is a lost datagram: QUIC sends it again.
                 let _ = self.steering.workers[worker].try_send(Stray { bytes, meta: *meta });

@@ -14,6 +14,7 @@ use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::address::ClientAddress;
 use super::capsules::Capsules;
 use super::quic::{H3Connection, H3Stream, respond};
 use crate::frame::{Format, Framing};
@@ -40,10 +41,11 @@ pub(super) async fn accept(
     h3: H3Connection,
     request: Request<()>,
     mut connect: H3Stream,
+    address: ClientAddress,
 ) {
     let (head, ()) = request.into_parts();
     let admitted = if head.uri.path() == "/v1/wt" {
-        http_api::admit_session(&context, &head.headers, &head.uri)
+        http_api::admit_session(&context, &head.headers, &head.uri, address)
     } else {
         Err(Code::NotFound)
     };

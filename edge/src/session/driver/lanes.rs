@@ -6,7 +6,7 @@ use std::rc::Rc;
 use meridian_core::policy::DeliveryClass;
 use meridian_core::protocol::{Ack, Code, Message, Subscribed};
 use meridian_core::seams::AcknowledgedKey;
-use meridian_core::vocabulary::Channel;
+use meridian_core::vocabulary::{Channel, Stream};
 use tokio::time::Instant;
 
 use super::{Connection, Driver};
@@ -18,12 +18,14 @@ impl<C: Connection> Driver<C> {
     pub(super) fn attach(&mut self, op: OpId, channel: Channel, reply_to: Option<u64>) {
         let Some(following) = self.prepared.remove(&op) else { return };
         let stored = following.class != DeliveryClass::Ephemeral;
+        // A client makes its cursor of the two: of an older epoch's position, in that epoch's stream.
+        let start = Stream { epoch: following.position.epoch, ..following.stream.clone() };
         let message = Message::Subscribed(
             reply_to,
             Subscribed {
                 channel: channel.as_str().to_owned(),
                 class: crate::publish::class_name(following.class).to_owned(),
-                at: stored.then(|| (following.stream.to_string(), following.position)),
+                at: stored.then(|| (start.to_string(), following.position)),
                 behind: following.behind,
             },
         );
