@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use meridian_core::auth::PolicyAuthoriser;
@@ -14,41 +14,29 @@ use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
 use meridian_core::seams::Log;
 use meridian_edge::{
-    Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, PartState, ResetKey, RunningNode,
-    Stores,
+    Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores,
 };
 use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::signal::unix::{SignalKind, signal};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::dev::Demo;
+use crate::process::{self, Signals, now_ms, own_names};
 use crate::{development, replay};
 
-/// Stores, router and admin; the workers have their own threads.
-const RUNTIME_THREADS: usize = 2;
 const RETENTION_EVERY: Duration = Duration::from_secs(2);
 /// The log is no client's history: it is kept as long as duplicates are looked for.
 const LOG_KEEP: Keep = Keep { records: None, age_ms: Some(86_400_000) };
-const SECONDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    10.0,
-];
 
 /// Runs the node of each region until SIGTERM or SIGINT, then drains them. All regions share one log.
 pub(crate) fn run(configs: Vec<Config>, demo: Option<Demo>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    runtime.block_on(serve(configs, demo))
+    process::runtime()?.block_on(serve(configs, demo))
 }
 
 async fn serve(configs: Vec<Config>, demo: Option<Demo>) -> Result<()> {
-    let metrics = install_metrics()?;
+    let metrics = process::install_metrics()?;
     let Some(first) = configs.first() else { bail!("no region to run") };
     let (policies, dir) = (Arc::new(first.policies.clone()), first.storage.dir.clone());
     let mut options = embedded::Options::default();
@@ -68,7 +56,7 @@ async fn serve(configs: Vec<Config>, demo: Option<Demo>) -> Result<()> {
         regions.push(Region { config, stores, status, policies: policies.clone() });
     }
     parts.spawn(retain(stores.clone(), policies, stop_routers.clone()));
-    parts.spawn(upkeep(metrics.clone(), stop_routers.clone()));
+    parts.spawn(process::drain_histograms(metrics.clone(), stop_routers.clone()));
 
     let result = run_edges(regions, &metrics, demo).await;
     stop_routers.cancel();
@@ -108,8 +96,7 @@ async fn run_edges(
     demo: Option<Demo>,
 ) -> Result<()> {
     // Before anything is announced: a signal must find its handler.
-    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut signals = Signals::listen()?;
     let log = regions.first().map(|region| region.stores.log.clone());
     let several = regions.len() > 1;
     let (mut nodes, mut announced) = (Vec::new(), Vec::new());
@@ -122,16 +109,14 @@ async fn run_edges(
     announce(&announced, several)?;
     let Some(log) = log else { return Ok(()) };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
         ended = replay::run(demo, log, now_ms()) => ended?,
     }
     tracing::info!("draining; a second signal stops at once");
     let drained = futures_util::future::join_all(nodes.into_iter().map(RunningNode::drain));
     tokio::select! {
         _ = drained => Ok(()),
-        _ = terminate.recv() => bail!("stopped before every client had moved"),
-        _ = interrupt.recv() => bail!("stopped before every client had moved"),
+        () = signals.next() => bail!("stopped before every client had moved"),
     }
 }
 
@@ -165,7 +150,7 @@ async fn start_edge(
         certificates,
         reset_key,
         ops: OpsOptions {
-            parts: Arc::new(move || parts(&status)),
+            parts: Arc::new(move || vec![process::router_part(&status)]),
             metrics: Arc::new(move || metrics.render()),
             console: Some(Arc::new(console)),
         },
@@ -173,10 +158,6 @@ async fn start_edge(
     })
     .await?;
     Ok((node, info))
-}
-
-fn own_names(listen: SocketAddr) -> Vec<String> {
-    vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), listen.ip().to_string()]
 }
 
 fn console(
@@ -215,33 +196,6 @@ fn announce(regions: &[(String, ConsoleInfo, SocketAddr)], several: bool) -> Res
     Ok(())
 }
 
-fn parts(status: &RouterStatus) -> Vec<PartState> {
-    let partitions = status.partitions();
-    let lag: u64 = partitions.iter().map(|partition| partition.lag_records).sum();
-    let halted = status.halted().borrow().clone();
-    let detail = match halted {
-        Some((partition, reason)) => format!("halted in partition {}: {reason}", partition.0),
-        None => format!("{} partitions, {lag} records behind", partitions.len()),
-    };
-    vec![PartState { part: "router".to_owned(), ready: status.is_ready(), detail }]
-}
-
-fn install_metrics() -> Result<PrometheusHandle> {
-    let suffix = Matcher::Suffix("_seconds".to_owned());
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(suffix, SECONDS)
-        .and_then(PrometheusBuilder::install_recorder)
-        .context("cannot install the metrics recorder")
-}
-
-/// The exporter's histograms are drained here; a scrape does it too, but nobody may scrape.
-async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
-    let mut ticks = interval(Duration::from_secs(5));
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        metrics.run_upkeep();
-    }
-}
-
 async fn retain(stores: Vec<Embedded>, policies: Arc<Policies>, stop: CancellationToken) {
     let mut ticks = interval(RETENTION_EVERY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -252,8 +206,4 @@ async fn retain(stores: Vec<Embedded>, policies: Arc<Policies>, stop: Cancellati
             );
         }
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

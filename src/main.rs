@@ -9,6 +9,7 @@ mod dev;
 mod development;
 mod embedded;
 mod logging;
+mod process;
 mod replay;
 mod token;
 

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn it_tells_addresses_state_and_load() {
-        let part = |ready| PartState { part: "router".into(), ready, detail: String::new() };
+        let part =
+            |ready| PartState { part: "router".into(), ready, vital: true, detail: String::new() };
         let regions = |ready| Regions {
             own: "eu".into(),
             addresses: BTreeMap::from([("us".into(), "https://us.example".parse().unwrap())]),

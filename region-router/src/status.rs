@@ -109,6 +109,13 @@ impl RouterStatus {
         (0..self.partitions.len() as u32).filter_map(|n| self.partition(Partition(n))).collect()
     }
 
+    /// Those that this router owns.
+    pub fn owned(&self) -> Vec<PartitionStatus> {
+        let mut owned = self.partitions();
+        owned.retain(|partition| partition.state != PartitionState::Elsewhere);
+        owned
+    }
+
     /// One partition, with its lag as of now.
     pub fn partition(&self, partition: Partition) -> Option<PartitionStatus> {
         let mut status = self.partitions.get(partition.0 as usize)?.borrow().clone();

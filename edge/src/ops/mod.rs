@@ -32,6 +32,8 @@ const POLICY: &str =
 pub struct PartState {
     pub part: String,
     pub ready: bool,
+    /// Without it the process is of no use to anyone new; others are missed, and it goes on.
+    pub vital: bool,
     /// What an operator should know.
     pub detail: String,
 }
@@ -61,6 +63,57 @@ pub struct OpsOptions {
     pub console: Option<Arc<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>>,
 }
 
+/// Whose health the listener shows.
+pub(crate) trait Subject: Send + Sync {
+    fn phase(&self) -> Phase;
+    fn connections(&self) -> usize;
+    /// Where clients connect, if they do.
+    fn client_address(&self) -> Option<SocketAddr>;
+}
+
+/// A process without clients.
+struct Headless;
+
+impl Subject for Headless {
+    fn phase(&self) -> Phase {
+        Phase::Serving
+    }
+
+    fn connections(&self) -> usize {
+        0
+    }
+
+    fn client_address(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+impl Subject for Node {
+    fn phase(&self) -> Phase {
+        self.lifecycle.phase()
+    }
+
+    fn connections(&self) -> usize {
+        Node::connections(self)
+    }
+
+    fn client_address(&self) -> Option<SocketAddr> {
+        Some(self.client_address)
+    }
+}
+
+/// An admin listener for a process that is no edge: health, readiness and metrics. Answers its
+/// address and what serves until `stop`.
+pub async fn serve_admin(
+    address: SocketAddr,
+    options: OpsOptions,
+    stop: CancellationToken,
+) -> io::Result<(SocketAddr, impl Future<Output = ()> + Send)> {
+    let listener = bind(address).await?;
+    let bound = listener.local_addr()?;
+    Ok((bound, serve(listener, Arc::new(Headless), options, stop)))
+}
+
 pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
@@ -68,7 +121,7 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until `stop`.
 pub(crate) async fn serve(
     listener: TcpListener,
-    node: Arc<Node>,
+    subject: Arc<dyn Subject>,
     options: OpsOptions,
     stop: CancellationToken,
 ) {
@@ -79,7 +132,7 @@ pub(crate) async fn serve(
                 if let Ok((stream, _)) = accepted
                     && connections.len() < CONNECTIONS_MOST
                 {
-                    connections.spawn(serve_connection(stream, node.clone(), options.clone()));
+                    connections.spawn(serve_connection(stream, subject.clone(), options.clone()));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -88,9 +141,9 @@ pub(crate) async fn serve(
     }
 }
 
-async fn serve_connection(stream: TcpStream, node: Arc<Node>, options: OpsOptions) {
+async fn serve_connection(stream: TcpStream, subject: Arc<dyn Subject>, options: OpsOptions) {
     let service = service_fn(move |request| {
-        let response = answer(&node, &options, &request);
+        let response = answer(&*subject, &options, &request);
         async move { Ok::<_, std::convert::Infallible>(response) }
     });
     let served = hyper::server::conn::http1::Builder::new()
@@ -103,19 +156,23 @@ async fn serve_connection(stream: TcpStream, node: Arc<Node>, options: OpsOption
     }
 }
 
-fn answer(node: &Node, options: &OpsOptions, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(
+    subject: &dyn Subject,
+    options: &OpsOptions,
+    request: &Request<Incoming>,
+) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n");
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "text/plain", "ok\n"),
-        "/readyz" => ready(node, options),
+        "/readyz" => ready(subject, options),
         "/metrics" => {
             text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", (options.metrics)())
         }
-        "/ops/v1/console" => match &options.console {
-            Some(info) => {
-                let info = info(node.client_address);
+        "/ops/v1/console" => match options.console.as_ref().zip(subject.client_address()) {
+            Some((info, address)) => {
+                let info = info(address);
                 let body = serde_json::to_string(&info).unwrap_or_default();
                 text(StatusCode::OK, "application/json", body)
             }
@@ -132,15 +189,16 @@ fn answer(node: &Node, options: &OpsOptions, request: &Request<Incoming>) -> Res
     }
 }
 
-fn ready(node: &Node, options: &OpsOptions) -> Response<Full<Bytes>> {
-    let phase = node.lifecycle.phase();
+fn ready(subject: &dyn Subject, options: &OpsOptions) -> Response<Full<Bytes>> {
+    let phase = subject.phase();
     let parts = (options.parts)();
-    let ready = phase == Phase::Serving && parts.iter().all(|part| part.ready);
+    let ready = phase == Phase::Serving && parts.iter().all(|part| part.ready || !part.vital);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({
         "ready": ready,
+        "degraded": parts.iter().any(|part| !part.ready),
         "phase": phase.name(),
-        "connections": node.connections(),
+        "connections": subject.connections(),
         "parts": parts,
     });
     text(status, "application/json", body.to_string())

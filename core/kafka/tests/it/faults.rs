@@ -113,10 +113,9 @@ async fn a_log_that_is_gone_refuses_in_bounded_time() {
 
     stack.restart("kafka1");
     let started = Instant::now();
-    let after = eventually("appends are taken again", async || {
-        append_one(&log, &key, "after").await.ok()
-    })
-    .await;
+    let after =
+        eventually("appends are taken again", async || append_one(&log, &key, "after").await.ok())
+            .await;
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     let partition = log.partition(&key);
     let held = log.read(partition, Offset(0), 99, usize::MAX).await.unwrap();
