@@ -7,10 +7,16 @@ mod configuration;
 mod demo;
 mod dev;
 mod development;
+mod edge;
 mod embedded;
+mod health;
+mod log_command;
 mod logging;
+mod migrate;
 mod process;
+mod region;
 mod replay;
+mod router;
 mod token;
 
 use std::process::ExitCode;
@@ -35,6 +41,10 @@ Every configuration key: docs/configuration.md. Tokens: docs/authentication.md."
 #[derive(Debug, Subcommand)]
 enum Command {
     Dev(dev::Options),
+    Edge(edge::Options),
+    Router(router::Options),
+    Migrate(migrate::Options),
+    Log(log_command::Options),
     Token(Box<token::Options>),
     CheckConfig(check_config::Options),
 }
@@ -42,6 +52,10 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(options) => dev::run(options),
+        Command::Edge(options) => edge::run(&options),
+        Command::Router(options) => router::run(&options),
+        Command::Migrate(options) => migrate::run(&options),
+        Command::Log(options) => log_command::run(&options),
         Command::Token(options) => token::run(&options),
         Command::CheckConfig(options) => check_config::run(&options),
     };

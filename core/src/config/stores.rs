@@ -34,7 +34,8 @@ pub struct Kafka {
 /// `[redis]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redis {
-    /// `redis://`, `rediss://` for TLS, `redis-cluster://`, `rediss-cluster://`; with user and password.
+    /// `redis://`, or `rediss://` for TLS; `redis-sentinel://` and `redis-cluster://` likewise; with user
+    /// and password.
     pub url: SecretText,
     /// The system's roots, unless a PEM file is named.
     pub ca: Option<PathBuf>,
@@ -49,6 +50,8 @@ pub struct Postgres {
     pub ca: Option<PathBuf>,
     /// `meridian`
     pub schema: String,
+    /// false: the server is verified. True: no encryption, for a server on this host.
+    pub plain: bool,
     /// 8: a node's reads are few and shared.
     pub connections: usize,
 }
@@ -153,7 +156,8 @@ fn kafka(section: &mut Section<'_, '_>) -> Option<Kafka> {
 
 fn redis(section: &mut Section<'_, '_>) -> Option<Redis> {
     let ca = super::node::file(section, "ca");
-    let schemes = ["redis", "rediss", "redis-cluster", "rediss-cluster"];
+    let schemes =
+        ["redis", "rediss", "redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster"];
     let url = secret_url(section, &schemes)?;
     Some(Redis { url, ca })
 }
@@ -161,9 +165,10 @@ fn redis(section: &mut Section<'_, '_>) -> Option<Redis> {
 fn postgres(section: &mut Section<'_, '_>) -> Option<Postgres> {
     let ca = super::node::file(section, "ca");
     let schema = section.parsed("schema", "meridian", identifier);
+    let plain = section.flag("plain", false);
     let connections = section.size("connections", 8, 2..=MAX_CONNECTIONS);
     let url = secret_url(section, &["postgres", "postgresql"])?;
-    Some(Postgres { url, ca, schema, connections })
+    Some(Postgres { url, ca, plain, schema, connections })
 }
 
 /// `url`, or the first line of `url_file`. Nothing of it is ever in a fault.

@@ -1,0 +1,112 @@
+//! `meridian edge`: a region's node that clients connect to, on the region's servers.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use meridian_core::auth::PolicyAuthoriser;
+use meridian_core::config::{Config, RegionStores};
+use meridian_core::seams::Log;
+use meridian_edge::{Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores};
+
+use crate::process::{self, Signals};
+use crate::region::{self, Region};
+use crate::{health, logging};
+
+/// Run a node that clients connect to, on a region's Kafka, Redis and Postgres
+///
+/// Needs a configuration that names them, and `meridian migrate` done before.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Options {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+const HELP: &str = "\
+Examples:
+  meridian edge --config meridian.toml
+
+Health, readiness and metrics are on the admin address: /healthz, /readyz, /metrics.";
+
+/// Runs the node until it is told to stop.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let (config, stores) = region::configured(&options.config)?;
+    logging::start(&config.log)?;
+    if config.tls.certificate.is_none() {
+        bail!("`tls.certificate` and `tls.key` are missing: UDP is always encrypted");
+    }
+    process::runtime()?.block_on(serve(config, &stores))
+}
+
+async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
+    let metrics = process::install_metrics()?;
+    let mut signals = Signals::listen()?;
+    let region = region::open(stores, Arc::new(config.policies.clone())).await?;
+    let mut state = region.log.state();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let histograms = tokio::spawn(process::drain_histograms(metrics.clone(), stop.clone()));
+    let log = region.log.clone();
+    let node = start(config, region, metrics).await?;
+    announce(&node)?;
+    tokio::select! {
+        () = signals.next() => {}
+        // Another epoch: a node that starts anew finds it. What else ended the log is for a person.
+        () = region::superseded(&mut state) => {
+            tracing::warn!("the log went on to another epoch: this node ends, to be started anew");
+        }
+    }
+    tracing::info!("draining; a second signal stops at once");
+    tokio::select! {
+        () = node.drain() => {}
+        () = signals.next() => bail!("stopped before every client had moved"),
+    }
+    log.close().await;
+    stop.cancel();
+    let _ = histograms.await;
+    Ok(())
+}
+
+async fn start(
+    config: Config,
+    region: Region,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+) -> Result<RunningNode> {
+    let files = config.tls.certificate.clone().context("no certificate")?;
+    let certificates = Certificates::from_files(files.certificate, files.key)?;
+    let reset_key = ResetKey::kept_in(&config.storage.dir, &config.node.name)
+        .context("cannot keep a key in the data folder")?;
+    let policies = Arc::new(config.policies.clone());
+    let parts = health::watch(&region);
+    let node = RunningNode::start(NodeOptions {
+        verifier: config.auth.verifier(),
+        stores: Stores {
+            logs: Logs::new([region.log.clone() as Arc<dyn Log>]),
+            backplane: region.backplane,
+            history: region.history,
+            policies: policies.clone(),
+        },
+        authoriser: Arc::new(PolicyAuthoriser::new(policies)),
+        certificates,
+        reset_key,
+        ops: OpsOptions {
+            parts: Arc::new(move || parts.borrow().clone()),
+            metrics: Arc::new(move || metrics.render()),
+            console: None,
+        },
+        config,
+    });
+    Ok(node.await?)
+}
+
+/// One fact a line, so that scripts can read them.
+fn announce(node: &RunningNode) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "client {}", node.client_address())?;
+    writeln!(out, "admin http://{}", node.admin_address())?;
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! `meridian migrate`: brings a region's Postgres up to this version.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::{process, region};
+
+/// Bring a region's Postgres up to this version
+///
+/// Makes the schema if it is missing. Run it before the first edge or router of a version starts; those
+/// of the version before go on with it.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let (_, stores) = region::configured(&options.config)?;
+    let postgres = region::postgres(&stores.postgres);
+    process::runtime()?
+        .block_on(meridian_postgres::migrate(&postgres))
+        .context("cannot migrate Postgres")?;
+    println!("ok");
+    Ok(())
+}
