@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use meridian_core::policy::{Policies, Policy, Retention};
 use meridian_core::seams::conformance::{Samples, channel, stream};
-use meridian_core::seams::{Gone, GoneReason, History, HistoryRead, ReadBounds, ReadFrom};
+use meridian_core::seams::{
+    Gone, GoneReason, History, HistoryRead, Incarnation, ReadBounds, ReadFrom,
+};
 use meridian_core::vocabulary::{Namespace, Position};
 use meridian_postgres::{PostgresHistory, Upkept};
 use sqlx::Connection;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::server::Server;
+use crate::server::{Server, incarnation};
 
 const DAY_MS: u64 = 86_400_000;
 const ALL: ReadBounds = ReadBounds { max_events: 10_000, max_bytes: usize::MAX, oldest_time_ms: 0 };
@@ -98,6 +100,34 @@ async fn days_come_and_go() {
     samples.time_ms = 5;
     let old = samples.events(&a, 1);
     history.commit(samples.stream(), samples.batch(fence, &old)).await.unwrap();
+    history.close().await;
+}
+
+/// Upkeep removes of the window what no record can be compared with any more, and nothing else.
+#[tokio::test]
+async fn windows_are_pruned_beyond_w_and_d() {
+    let server = Server::shared().await;
+    let log = Incarnation { window_records: 10, window_ms: 1_000, ..incarnation() };
+    let history = PostgresHistory::open(server.options.clone(), &log).await.unwrap();
+    let mut samples = Samples::new(stream(1, 0));
+    let fence = history.claim(samples.stream(), 0).await.unwrap().fence;
+    let offsets = async || -> Vec<u64> {
+        upkeep(&history, 100, 0).await;
+        let window = history.claim(&stream(1, 0), 1 << 17).await.unwrap().window;
+        window.iter().map(|row| row.offset.0).collect()
+    };
+    for _ in 0..8 {
+        let events = samples.events(&channel("a"), 4);
+        history.commit(samples.stream(), samples.batch(fence, &events)).await.unwrap();
+    }
+    assert_eq!(offsets().await, (20..32).collect::<Vec<u64>>(), "whole batches, ten at least");
+
+    // What was pruned still counts after the claim.
+    samples.time_ms += 1_001;
+    let fence = history.claim(samples.stream(), 0).await.unwrap().fence;
+    let events = samples.events(&channel("a"), 4);
+    history.commit(samples.stream(), samples.batch(fence, &events)).await.unwrap();
+    assert_eq!(offsets().await, (32..36).collect::<Vec<u64>>());
     history.close().await;
 }
 
