@@ -121,6 +121,7 @@ var CODES = {
   lane_stopped: [4044, "resume"],
   slow_reader: [4045, "reconnect"],
   taken_over: [4046, "stop"],
+  wrong_region: [4047, "stop"],
   draining: [4050, "reconnect"],
   not_found: [4051, "stop"],
   method_not_allowed: [4052, "stop"],
@@ -1606,7 +1607,12 @@ var Machine = class {
     if (error.action !== "refresh") return [];
     this.#refusals += 1;
     const hopeless = !this.#policy.canRenewToken || this.#refusals >= MAX_REFUSALS;
-    return hopeless && !this.#live ? this.#stop(error) : [{ type: "renew_token" }];
+    return hopeless && !this.#live ? this.#stop(this.#inVain(error)) : [{ type: "renew_token" }];
+  }
+  /** The refusal as the application gets it: there is nothing left to do that this client can. */
+  #inVain(error) {
+    const why = this.#policy.canRenewToken ? `${MAX_REFUSALS} tokens in a row were refused` : "a token given as text cannot be renewed";
+    return new MeridianError(error.code, "stop", `${error.message}; ${why}`, { cause: error });
   }
   #again(error, now) {
     const wait = backoffMs(this.#policy.backoff, this.#attempt, this.#random);
@@ -3144,7 +3150,8 @@ var Subscription = class {
     });
   }
   #load() {
-    const { store } = this.#options;
+    const { store, from } = this.#options;
+    if (typeof from === "object" && "cursor" in from) this.#cursor = from.cursor;
     const loaded = (cursor) => {
       if (cursor) {
         this.#cursor = cursor;
@@ -3287,8 +3294,13 @@ var TokenSource = class {
   accepted(expiresInMs) {
     const now = this.#clock.now();
     this.#expiresAt = expiresInMs === void 0 ? Infinity : now + expiresInMs;
+    this.#renewAt = expiresInMs === void 0 ? Infinity : now + Math.max(1e3, this.#renewAfter(expiresInMs));
+  }
+  /** A share of a short lifetime leaves too little for the callback; its half has to do then. */
+  #renewAfter(lifetimeMs) {
     const share = RENEW_AFTER + RENEW_SPREAD * this.#clock.random();
-    this.#renewAt = expiresInMs === void 0 ? Infinity : now + Math.max(1e3, expiresInMs * share);
+    const latest = Math.max(lifetimeMs - NEARLY_OVER_MS, lifetimeMs / 2);
+    return Math.min(lifetimeMs * share, latest);
   }
   /** Whether the token of the running session should be renewed now. */
   due(now) {

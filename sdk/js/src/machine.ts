@@ -129,7 +129,13 @@ export class Machine {
     if (error.action !== 'refresh') return [];
     this.#refusals += 1;
     const hopeless = !this.#policy.canRenewToken || this.#refusals >= MAX_REFUSALS;
-    return hopeless && !this.#live ? this.#stop(error) : [{ type: 'renew_token' }];
+    return hopeless && !this.#live ? this.#stop(this.#inVain(error)) : [{ type: 'renew_token' }];
+  }
+
+  /** The refusal as the application gets it: there is nothing left to do that this client can. */
+  #inVain(error: MeridianError): MeridianError {
+    const why = this.#policy.canRenewToken ? `${MAX_REFUSALS} tokens in a row were refused` : 'a token given as text cannot be renewed';
+    return new MeridianError(error.code, 'stop', `${error.message}; ${why}`, { cause: error });
   }
 
   #again(error: MeridianError, now: number): MachineAction[] {
