@@ -193,8 +193,13 @@ async fn a_slow_reader_postpones_and_blocks_nobody() {
     let read = history.read(&a, samples.stream(), ReadFrom::After(start), ALL).await.unwrap();
     assert!(matches!(read, HistoryRead::Events { gone: Some(_), .. }), "{read:?}");
     slow.rollback().await.unwrap();
-    assert_eq!(upkeep(&history, 1, 3).await.dropped, 2);
+    // A day that was to go makes room for an old record.
+    samples.time_ms = 1;
+    let old = samples.events(&a, 1);
+    history.commit(samples.stream(), samples.batch(fence, &old)).await.unwrap();
     assert_eq!(server.number(detaching).await, 0);
+    assert_eq!(server.number("SELECT count(*) FROM events WHERE time_ms < 86400000").await, 1);
+    assert_eq!(upkeep(&history, 1, 3).await.dropped, 2);
     history.close().await;
 }
 
