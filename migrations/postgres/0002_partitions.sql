@@ -6,16 +6,23 @@ CREATE FUNCTION partition_name(p_day integer) RETURNS text LANGUAGE sql IMMUTABL
 $$;
 
 -- Makes a day's table and attaches it, unless that is done. Attaching an empty table takes no lock that
--- a reader or a writer waits for. What is left of a detached table of that day is past every policy.
+-- a reader or a writer waits for. What is left of a table that is detached, or is being detached, is
+-- past every policy: it makes room.
 CREATE FUNCTION add_partition(p_day integer) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_name text := partition_name(p_day);
     v_lowest bigint := p_day::bigint * 86400000;
+    v_detaching boolean;
 BEGIN
     -- One at a time, so that the second finds the first one's table.
     PERFORM pg_advisory_xact_lock(hashtextextended('meridian partitions ' || current_schema(), 0));
-    IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass(v_name) AND inhparent = 'events'::regclass) THEN
+    SELECT inhdetachpending INTO v_detaching FROM pg_inherits
+     WHERE inhrelid = to_regclass(v_name) AND inhparent = 'events'::regclass;
+    IF NOT v_detaching THEN
         RETURN false;
+    END IF;
+    IF v_detaching THEN
+        EXECUTE format('ALTER TABLE events DETACH PARTITION %I FINALIZE', v_name);
     END IF;
     EXECUTE format('DROP TABLE IF EXISTS %I', v_name);
     EXECUTE format('CREATE TABLE %I (LIKE events INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION)', v_name);

@@ -15,7 +15,7 @@ mod read;
 mod upkeep;
 mod write;
 
-pub use self::error::{MigrateError, OpenError, UpkeepError};
+pub use self::error::{MigrateError, OpenError, OptionsError, UpkeepError};
 pub use self::history::PostgresHistory;
 pub use self::migrate::migrate;
 pub use self::options::{Options, Tls};

@@ -76,6 +76,8 @@ impl Options {
                 ("statement_timeout", ms(self.patience)),
                 ("lock_timeout", ms(self.lock_timeout)),
                 ("jit", "off".to_owned()),
+                // Each statement of a batch must see what a lock made it wait for.
+                ("default_transaction_isolation", "read committed".to_owned()),
             ]);
         Ok(match &self.tls {
             Tls::Off => options.ssl_mode(PgSslMode::Disable),

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use meridian_core::policy::{Policies, Policy, Retention};
 use meridian_core::seams::conformance::{Samples, channel, stream};
-use meridian_core::seams::{Gone, GoneReason, History, HistoryRead, ReadBounds, ReadFrom};
+use meridian_core::seams::{
+    Gone, GoneReason, History, HistoryRead, Incarnation, ReadBounds, ReadFrom,
+};
 use meridian_core::vocabulary::{Namespace, Position};
 use meridian_postgres::{PostgresHistory, Upkept};
 use sqlx::Connection;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::server::Server;
+use crate::server::{Server, incarnation};
 
 const DAY_MS: u64 = 86_400_000;
 const ALL: ReadBounds = ReadBounds { max_events: 10_000, max_bytes: usize::MAX, oldest_time_ms: 0 };
@@ -101,6 +103,34 @@ async fn days_come_and_go() {
     history.close().await;
 }
 
+/// Upkeep removes of the window what no record can be compared with any more, and nothing else.
+#[tokio::test]
+async fn windows_are_pruned_beyond_w_and_d() {
+    let server = Server::shared().await;
+    let log = Incarnation { window_records: 10, window_ms: 1_000, ..incarnation() };
+    let history = PostgresHistory::open(server.options.clone(), &log).await.unwrap();
+    let mut samples = Samples::new(stream(1, 0));
+    let fence = history.claim(samples.stream(), 0).await.unwrap().fence;
+    let offsets = async || -> Vec<u64> {
+        upkeep(&history, 100, 0).await;
+        let window = history.claim(&stream(1, 0), 1 << 17).await.unwrap().window;
+        window.iter().map(|row| row.offset.0).collect()
+    };
+    for _ in 0..8 {
+        let events = samples.events(&channel("a"), 4);
+        history.commit(samples.stream(), samples.batch(fence, &events)).await.unwrap();
+    }
+    assert_eq!(offsets().await, (20..32).collect::<Vec<u64>>(), "whole batches, ten at least");
+
+    // What was pruned still counts after the claim.
+    samples.time_ms += 1_001;
+    let fence = history.claim(samples.stream(), 0).await.unwrap().fence;
+    let events = samples.events(&channel("a"), 4);
+    history.commit(samples.stream(), samples.batch(fence, &events)).await.unwrap();
+    assert_eq!(offsets().await, (32..36).collect::<Vec<u64>>());
+    history.close().await;
+}
+
 /// Of several at once, each day is dropped once, and nobody fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn routers_keep_up_side_by_side() {
@@ -163,8 +193,13 @@ async fn a_slow_reader_postpones_and_blocks_nobody() {
     let read = history.read(&a, samples.stream(), ReadFrom::After(start), ALL).await.unwrap();
     assert!(matches!(read, HistoryRead::Events { gone: Some(_), .. }), "{read:?}");
     slow.rollback().await.unwrap();
-    assert_eq!(upkeep(&history, 1, 3).await.dropped, 2);
+    // A day that was to go makes room for an old record.
+    samples.time_ms = 1;
+    let old = samples.events(&a, 1);
+    history.commit(samples.stream(), samples.batch(fence, &old)).await.unwrap();
     assert_eq!(server.number(detaching).await, 0);
+    assert_eq!(server.number("SELECT count(*) FROM events WHERE time_ms < 86400000").await, 1);
+    assert_eq!(upkeep(&history, 1, 3).await.dropped, 2);
     history.close().await;
 }
 
