@@ -128,8 +128,11 @@ pid_of() { # live pid of NAME, checked against reuse of the number
 spawn() { # spawn NAME CMD…: own session, cwd DIR/NAME, log DIR/NAME/log
   local n=$1; shift
   [ ! -e "$dir/$n/log" ] || mv "$dir/$n/log" "$dir/$n/log.prev"
-  (cd "$dir/$n" && exec setsid "$@" >log 2>&1 </dev/null) &
+  # The process has its folder from its first moment: `pid_of` knows it by that.
+  local back=$PWD; cd "$dir/$n"
+  setsid "$@" >log 2>&1 </dev/null &
   echo $! >"$dir/$n/pid"
+  cd "$back"
 }
 as_pg=()
 pg_user() { # the server refuses to run as root

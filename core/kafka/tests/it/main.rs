@@ -4,4 +4,6 @@
 mod conformance;
 mod epochs;
 mod faults;
+mod group;
 mod help;
+mod reading;
