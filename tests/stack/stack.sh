@@ -202,7 +202,8 @@ ready() {
 wait_ready() {
   local end=$((SECONDS + limit))
   until ready "$1"; do
-    pid_of "$1" >/dev/null || { tail -n 20 "$dir/$1/log" >&2; die "$1 exited while starting"; }
+    # On a busy machine a process that has just begun may not be seen at once.
+    pid_of "$1" >/dev/null || { sleep 0.5; pid_of "$1" >/dev/null; } || { tail -n 20 "$dir/$1/log" >&2; die "$1 exited while starting"; }
     [ $SECONDS -lt $end ] || { tail -n 20 "$dir/$1/log" >&2; die "$1 not ready in $limit s"; }
     sleep 0.02
   done

@@ -144,23 +144,27 @@ pub(crate) fn verify(cluster: &Cluster, record: &EpochRecord) -> Result<(), Open
     if !same || cluster.id()? != record.cluster_id {
         return Err(OpenError::OtherTopic { topic });
     }
-    let keeps = |value: &str| match value.parse::<i64>() {
-        Ok(value) => value < 0 || value as u64 >= record.window_ms,
-        Err(_) => false,
-    };
-    let wanted: [(_, &dyn Fn(&str) -> bool); 3] = [
-        ("message.timestamp.type", &|value| value == "LogAppendTime"),
-        ("cleanup.policy", &|value| value == "delete"),
-        ("retention.ms", &keeps),
-    ];
-    let mut settings = cluster.settings(&topic)?;
-    for (name, holds) in wanted {
-        let value = settings.remove(name).unwrap_or_default();
-        if !holds(&value) {
-            return Err(OpenError::Setting { topic, name, value });
-        }
+    let settings = cluster.settings(&topic)?;
+    let wrong =
+        ["message.timestamp.type", "cleanup.policy", "retention.ms"].into_iter().find_map(|name| {
+            let value = settings.get(name).cloned().unwrap_or_default();
+            (!keeps_promise(record, name, &value)).then_some((name, value))
+        });
+    if let Some((name, value)) = wrong {
+        return Err(OpenError::Setting { topic, name, value });
     }
     Ok(())
+}
+
+/// Whether a topic so set has the log's time, and keeps every record at least D.
+fn keeps_promise(record: &EpochRecord, name: &str, value: &str) -> bool {
+    match name {
+        "message.timestamp.type" => value == "LogAppendTime",
+        "cleanup.policy" => value == "delete",
+        _ => value
+            .parse::<i64>()
+            .is_ok_and(|kept_ms| u64::try_from(kept_ms).map_or(true, |ms| ms >= record.window_ms)),
+    }
 }
 
 fn create_epochs_topic(

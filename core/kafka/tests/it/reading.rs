@@ -34,7 +34,9 @@ async fn much_is_read_in_order() {
     println!("{RECORDS} appended in {:?}", started.elapsed());
 
     // Another handle, as another process.
+    let started = Instant::now();
     let reader = open(&options).await;
+    println!("opened in {:?}", started.elapsed());
     assert_eq!(reader.end(partition).await, Ok(Offset(RECORDS as u64 + 1)));
     let started = Instant::now();
     let mut next = Offset(0);
