@@ -128,8 +128,11 @@ pid_of() { # live pid of NAME, checked against reuse of the number
 spawn() { # spawn NAME CMD…: own session, cwd DIR/NAME, log DIR/NAME/log
   local n=$1; shift
   [ ! -e "$dir/$n/log" ] || mv "$dir/$n/log" "$dir/$n/log.prev"
-  (cd "$dir/$n" && exec setsid "$@" >log 2>&1 </dev/null) &
+  # The process has its folder from its first moment: `pid_of` knows it by that.
+  local back=$PWD; cd "$dir/$n"
+  setsid "$@" >log 2>&1 </dev/null &
   echo $! >"$dir/$n/pid"
+  cd "$back"
 }
 as_pg=()
 pg_user() { # the server refuses to run as root
@@ -199,7 +202,8 @@ ready() {
 wait_ready() {
   local end=$((SECONDS + limit))
   until ready "$1"; do
-    pid_of "$1" >/dev/null || { tail -n 20 "$dir/$1/log" >&2; die "$1 exited while starting"; }
+    # On a busy machine a process that has just begun may not be seen at once.
+    pid_of "$1" >/dev/null || { sleep 0.5; pid_of "$1" >/dev/null; } || { tail -n 20 "$dir/$1/log" >&2; die "$1 exited while starting"; }
     [ $SECONDS -lt $end ] || { tail -n 20 "$dir/$1/log" >&2; die "$1 not ready in $limit s"; }
     sleep 0.02
   done

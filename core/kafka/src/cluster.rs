@@ -1,10 +1,11 @@
 //! Requests about topics rather than records: create, describe, settings, ends. Every call blocks, with
 //! a bound; async code asks through `blocking`.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier,
     TopicReplication,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -68,32 +69,29 @@ impl Cluster {
         })
     }
 
-    /// A topic's setting.
-    pub(crate) fn setting(&self, topic: &str, name: &str) -> Result<String, KafkaError> {
+    /// A topic's settings, by name.
+    pub(crate) fn settings(&self, topic: &str) -> Result<HashMap<String, String>, KafkaError> {
+        let named = self.entries(topic)?.into_iter();
+        Ok(named.filter_map(|entry| entry.value.map(|value| (entry.name, value))).collect())
+    }
+
+    fn entries(&self, topic: &str) -> Result<Vec<ConfigEntry>, KafkaError> {
         let options = AdminOptions::new().request_timeout(Some(self.request));
         let resources = [ResourceSpecifier::Topic(topic)];
-        let answers = block_on(self.admin.describe_configs(&resources, &options))?;
-        for answer in answers {
-            let resource = answer.map_err(KafkaError::AdminOp)?;
-            if let Some(value) = resource.get(name).and_then(|entry| entry.value.clone()) {
-                return Ok(value);
-            }
+        let mut entries = Vec::new();
+        for answer in block_on(self.admin.describe_configs(&resources, &options))? {
+            entries.extend(answer.map_err(KafkaError::AdminOp)?.entries);
         }
-        Err(KafkaError::AdminOp(RDKafkaErrorCode::InvalidConfig))
+        Ok(entries)
     }
 
     /// Makes a topic refuse all records from now on: none is as small as it then wants them.
     pub(crate) fn seal(&self, topic: &str) -> Result<(), KafkaError> {
         let options = AdminOptions::new().request_timeout(Some(self.request));
-        let resources = [ResourceSpecifier::Topic(topic)];
-        let answers = block_on(self.admin.describe_configs(&resources, &options))?;
         let mut altered = AlterConfig::new(ResourceSpecifier::Topic(topic));
-        let mut kept = Vec::new();
-        for answer in answers {
-            // What is not named again would fall back to its default.
-            let entries = answer.map_err(KafkaError::AdminOp)?.entries.into_iter();
-            kept.extend(entries.filter(|entry| entry.source == ConfigSource::DynamicTopic));
-        }
+        // What is not named again would fall back to its default.
+        let mut kept = self.entries(topic)?;
+        kept.retain(|entry| entry.source == ConfigSource::DynamicTopic);
         for entry in kept.iter().filter(|entry| entry.name != "max.message.bytes") {
             altered = altered.set(&entry.name, entry.value.as_deref().unwrap_or_default());
         }

@@ -7,7 +7,7 @@ use meridian_core::seams::Incarnation;
 use meridian_core::vocabulary::{Epoch, LogName};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ pub(crate) fn current(
 ) -> Result<EpochRecord, OpenError> {
     let topic = options.epochs_topic(log);
     create_epochs_topic(cluster, options, &topic)?;
-    let newest = match load(options, &topic, None)?.pop() {
+    let newest = match load(cluster, options, &topic, None)?.pop() {
         Some(newest) => newest,
         None => begin(cluster, options, log, Epoch(1))?,
     };
@@ -88,7 +88,7 @@ pub async fn new_epoch(options: Options, log: LogName) -> Result<EpochRecord, Op
         let cluster = Cluster::connect(&options)?;
         let topic = options.epochs_topic(&log);
         create_epochs_topic(&cluster, &options, &topic)?;
-        let newest = load(&options, &topic, None)?.pop();
+        let newest = load(&cluster, &options, &topic, None)?.pop();
         if let Some(newest) = &newest
             && cluster.describe(&newest.topic)?.is_some_and(|found| found.id == newest.topic_id)
         {
@@ -126,7 +126,7 @@ pub(crate) fn begin(
     };
     let epochs = options.epochs_topic(log);
     store(options, &epochs, &record)?;
-    let first = load(options, &epochs, Some(epoch))?.pop().ok_or(OpenError::Cancelled)?;
+    let first = load(cluster, options, &epochs, Some(epoch))?.pop().ok_or(OpenError::Cancelled)?;
     if first != record {
         // Another process was first. Compaction keeps the last of a key: let it be the same.
         store(options, &epochs, &first)?;
@@ -144,22 +144,27 @@ pub(crate) fn verify(cluster: &Cluster, record: &EpochRecord) -> Result<(), Open
     if !same || cluster.id()? != record.cluster_id {
         return Err(OpenError::OtherTopic { topic });
     }
-    let keeps = |value: &str| match value.parse::<i64>() {
-        Ok(value) => value < 0 || value as u64 >= record.window_ms,
-        Err(_) => false,
-    };
-    let wanted: [(_, &dyn Fn(&str) -> bool); 3] = [
-        ("message.timestamp.type", &|value| value == "LogAppendTime"),
-        ("cleanup.policy", &|value| value == "delete"),
-        ("retention.ms", &keeps),
-    ];
-    for (name, holds) in wanted {
-        let value = cluster.setting(&topic, name)?;
-        if !holds(&value) {
-            return Err(OpenError::Setting { topic, name, value });
-        }
+    let settings = cluster.settings(&topic)?;
+    let wrong =
+        ["message.timestamp.type", "cleanup.policy", "retention.ms"].into_iter().find_map(|name| {
+            let value = settings.get(name).cloned().unwrap_or_default();
+            (!keeps_promise(record, name, &value)).then_some((name, value))
+        });
+    if let Some((name, value)) = wrong {
+        return Err(OpenError::Setting { topic, name, value });
     }
     Ok(())
+}
+
+/// Whether a topic so set has the log's time, and keeps every record at least D.
+fn keeps_promise(record: &EpochRecord, name: &str, value: &str) -> bool {
+    match name {
+        "message.timestamp.type" => value == "LogAppendTime",
+        "cleanup.policy" => value == "delete",
+        _ => value
+            .parse::<i64>()
+            .is_ok_and(|kept_ms| u64::try_from(kept_ms).map_or(true, |ms| ms >= record.window_ms)),
+    }
 }
 
 fn create_epochs_topic(
@@ -193,22 +198,29 @@ fn create_topic(
 
 /// The epochs recorded, in order, each as it was recorded first; or only one of them. Blocks.
 pub(crate) fn load(
+    cluster: &Cluster,
     options: &Options,
     topic: &str,
     only: Option<Epoch>,
 ) -> Result<Vec<EpochRecord>, OpenError> {
     let consumer: BaseConsumer<Context> = options.consumer().create_with_context(Context)?;
-    let mut assignment = TopicPartitionList::new();
-    assignment.add_partition_offset(topic, 0, Offset::Beginning)?;
-    consumer.assign(&assignment)?;
+    // Asking first also makes the client know the leader, for which an assignment waits long.
+    let request = options.request;
+    let (begin, end) = cluster.patiently(|| consumer.fetch_watermarks(topic, 0, request))?;
     let mut records: Vec<EpochRecord> = Vec::new();
+    if begin == end {
+        return Ok(records);
+    }
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, 0, Offset::Offset(begin))?;
+    consumer.assign(&assignment)?;
     let started = Instant::now();
-    while started.elapsed() < options.request {
+    while started.elapsed() < request {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
-                let Some(payload) = message.payload() else { continue };
-                let record: EpochRecord = serde_json::from_slice(payload)
-                    .map_err(|_| OpenError::Damaged { topic: topic.to_owned() })?;
+                let record = message.payload().map(serde_json::from_slice::<EpochRecord>);
+                let Some(record) = record else { continue };
+                let record = record.map_err(|_| OpenError::Damaged { topic: topic.to_owned() })?;
                 let known = records.iter().any(|known| known.epoch == record.epoch);
                 if !known && only.is_none_or(|epoch| epoch.0 == record.epoch) {
                     records.push(record);
@@ -218,16 +230,15 @@ pub(crate) fn load(
                 records.sort_by_key(|record| record.epoch);
                 return Ok(records);
             }
-            // A cluster may not know a new topic at once, and a broker may be away.
             Some(Err(error)) => tracing::debug!(%error, topic, "epochs can't be read yet"),
             None => {}
         }
     }
-    Err(KafkaError::MetadataFetch(rdkafka::types::RDKafkaErrorCode::OperationTimedOut).into())
+    Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut).into())
 }
 
 fn store(options: &Options, topic: &str, record: &EpochRecord) -> Result<(), OpenError> {
-    let producer: BaseProducer = options.producer().create()?;
+    let producer: BaseProducer = options.note_taker().create()?;
     let payload =
         serde_json::to_vec(record).map_err(|_| OpenError::Damaged { topic: topic.to_owned() })?;
     let key = record.epoch.to_string();

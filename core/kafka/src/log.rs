@@ -57,7 +57,8 @@ impl KafkaLog {
             opened.await.ok_or(OpenError::Cancelled)??;
         let (sender, state) = watch::channel(LogState::Running);
         let mut tasks = JoinSet::new();
-        tasks.spawn(writer.clone().run(cluster.clone()));
+        tasks.spawn(writer.clone().run());
+        tasks.spawn(writer.clone().probe(cluster.clone()));
         tasks.spawn(reading.clone().run());
         let watcher = Watcher {
             cluster: cluster.clone(),

@@ -118,6 +118,15 @@ impl Options {
         config
     }
 
+    /// Settings of a producer of few records that are alike when written twice.
+    pub(crate) fn note_taker(&self) -> ClientConfig {
+        let mut config = self.client();
+        config.set("acks", "all");
+        config.set("linger.ms", "0");
+        config.set("message.timeout.ms", self.request.as_millis().to_string());
+        config
+    }
+
     /// Settings of a consumer that reads by assignment; its group is a name, never joined.
     pub(crate) fn consumer(&self) -> ClientConfig {
         let mut config = self.client();
@@ -129,7 +138,7 @@ impl Options {
         config.set("isolation.level", "read_uncommitted");
         config.set("check.crcs", "true");
         // A partition that is assigned anew waits for the request under way.
-        config.set("fetch.wait.max.ms", "100");
+        config.set("fetch.wait.max.ms", "50");
         config.set("fetch.error.backoff.ms", "50");
         config.set("fetch.queue.backoff.ms", "10");
         config.set("queued.min.messages", "10000");

@@ -113,7 +113,7 @@ impl<L: Landed> ClientContext for Deliveries<L> {
 
     fn stats_raw(&self, statistics: &[u8]) {
         if !self.has_id.load(Ordering::Relaxed) {
-            let assigned = br#""idemp_state":"Assigned""#;
+            let assigned = br#""idemp_state": "Assigned""#;
             let has_id = statistics.windows(assigned.len()).any(|window| window == assigned);
             self.has_id.store(has_id, Ordering::Relaxed);
         }

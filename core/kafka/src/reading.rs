@@ -78,10 +78,11 @@ impl Reading {
     ) -> Result<Vec<LogRecord>, LogError> {
         let reader = self.reader(partition)?;
         let known = self.tails.end(partition).unwrap_or(0);
-        if (from >= known || room.records == 0)
-            && (!self.bounds(partition).await?.holds(from)? || room.records == 0)
-        {
-            return Ok(Vec::new());
+        if from >= known || room.records == 0 {
+            let holds = self.bounds(partition).await?.holds(from)?;
+            if !holds || room.records == 0 {
+                return Ok(Vec::new());
+            }
         }
         let mut reader = reader.lock().await;
         if reader.stands_at(from) && reader.fill(STALL).await == Filled::Records {

@@ -122,7 +122,7 @@ impl Watcher {
         if end == seen.epochs_end {
             return None;
         }
-        let newest = epochs::load(&self.options, &topic, None).ok()?.pop()?;
+        let newest = epochs::load(&self.cluster, &self.options, &topic, None).ok()?.pop()?;
         seen.epochs_end = end;
         let next = Epoch(newest.epoch);
         (newest.epoch > self.record.epoch).then_some(Ended::Superseded { next })

@@ -124,24 +124,32 @@ impl Writer {
         failed
     }
 
-    /// Works until it is dropped.
-    pub(crate) async fn run(self: Arc<Self>, cluster: Arc<Cluster>) {
+    /// Expires and replaces, until it is dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut probed = Instant::now();
         loop {
             ticks.tick().await;
             if let Some(old) = self.tick() {
                 // Dropping it waits for its thread.
                 let _ = blocking(move || drop(old)).await;
             }
-            if self.lock().outbox.gate.wants_probe() && probed.elapsed() >= PROBE {
+        }
+    }
+
+    /// Asks a log that has fallen silent, until it is dropped. A probe may take as long as any request,
+    /// for which nothing else should wait.
+    pub(crate) async fn probe(self: Arc<Self>, cluster: Arc<Cluster>) {
+        let mut ticks = tokio::time::interval(PROBE);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if self.lock().outbox.gate.wants_probe() {
                 let (cluster, topic) = (cluster.clone(), self.topic.clone());
                 let found = blocking(move || cluster.describe(&topic)).await;
                 if matches!(found, Some(Ok(Some(_)))) {
                     self.lock().outbox.gate.probed();
                 }
-                probed = Instant::now();
             }
         }
     }

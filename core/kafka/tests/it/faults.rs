@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use meridian_core::seams::conformance::channel;
 use meridian_core::seams::{AppendError, Log as _};
 use meridian_core::vocabulary::{Offset, Partition, Record};
-use meridian_kafka::KafkaLog;
+use meridian_kafka::{KafkaLog, Options};
+use meridian_stack::{Counts, Stack};
 
 use crate::help::{append_one, broker, channel_of, eventually, open, options, record};
 
@@ -15,7 +16,34 @@ use crate::help::{append_one, broker, channel_of, eventually, open, options, rec
 async fn acknowledged_records_outlive_a_killed_broker() {
     let stack = broker();
     let options = options(&stack, 4);
-    let log = Arc::new(open(&options).await);
+    killed_under_appends(&options, async || {
+        stack.kill("kafka1");
+        stack.restart("kafka1");
+    })
+    .await;
+}
+
+/// The others take over: partitions whose leader died go on by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_records_outlive_a_killed_leader() {
+    let stack = Stack::start(Counts { kafka: 3, ..Counts::default() });
+    let mut options = options(&stack, 6);
+    options.topics.replication = Some(3);
+    options.topics.min_insync = Some(2);
+    let mut killed = None;
+    killed_under_appends(&options, async || {
+        if let Some(earlier) = killed.replace("kafka1") {
+            stack.restart(earlier);
+        } else {
+            stack.kill("kafka1");
+        }
+    })
+    .await;
+}
+
+/// Appends, hurts the broker twice, and looks whether what was acknowledged is held where it was told.
+async fn killed_under_appends(options: &Options, mut hurt: impl AsyncFnMut()) {
+    let log = Arc::new(open(options).await);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut publishers = tokio::task::JoinSet::new();
     for publisher in 0..4 {
@@ -43,8 +71,7 @@ async fn acknowledged_records_outlive_a_killed_broker() {
     for _ in 0..2 {
         let before: u64 = total(&log);
         eventually("records flow", async || (total(&log) > before + 200).then_some(())).await;
-        stack.kill("kafka1");
-        stack.restart("kafka1");
+        hurt().await;
     }
     let before = total(&log);
     eventually("records flow again", async || (total(&log) > before + 200).then_some(())).await;

@@ -1,0 +1,122 @@
+//! Reading beyond the suite: much, from many places, beside a writer, and from another process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meridian_core::seams::conformance::channel;
+use meridian_core::seams::{Log as _, LogError};
+use meridian_core::vocabulary::{LogName, Offset, Record};
+use meridian_kafka::KafkaLog;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::help::{append_one, broker, open, options, record};
+
+const RECORDS: usize = 20_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn much_is_read_in_order() {
+    let stack = broker();
+    let options = options(&stack, 3);
+    let log = Arc::new(open(&options).await);
+    let key = channel("a");
+    let partition = log.partition(&key);
+    let first = Instant::now();
+    append_one(&*log, &key, "first").await.unwrap();
+    assert!(first.elapsed() < Duration::from_millis(400), "warmed up: {:?}", first.elapsed());
+
+    let started = Instant::now();
+    for batch in 0..RECORDS / 500 {
+        let records = (0..500).map(|n| record(&*log, &key, &format!("{batch}-{n}"), 200)).collect();
+        let answers = log.append(records).await;
+        assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|a| a.is_err()));
+    }
+    println!("{RECORDS} appended in {:?}", started.elapsed());
+
+    // Another handle, as another process.
+    let started = Instant::now();
+    let reader = open(&options).await;
+    println!("opened in {:?}", started.elapsed());
+    assert_eq!(reader.end(partition).await, Ok(Offset(RECORDS as u64 + 1)));
+    let started = Instant::now();
+    let mut next = Offset(0);
+    let mut ids = Vec::new();
+    while next.0 <= RECORDS as u64 {
+        let held = reader.read(partition, next, 1_000, 1 << 20).await.unwrap();
+        assert_eq!(held[0].offset, next);
+        next = Offset(held.last().unwrap().offset.0 + 1);
+        ids.extend(held.iter().map(|held| Record::decode(&held.stored).unwrap().id.to_string()));
+    }
+    println!("{RECORDS} read in {:?}", started.elapsed());
+    let expected = (0..RECORDS).map(|i| format!("{}-{}", i / 500, i % 500));
+    assert!(ids.into_iter().eq(std::iter::once("first".to_owned()).chain(expected)));
+    anywhere(&reader, &key).await;
+    one_waits_for_the_other(&log, &reader, &key).await;
+    logs_are_apart(&options, &log).await;
+    reader.close().await;
+    Arc::into_inner(log).unwrap().close().await;
+}
+
+async fn anywhere(reader: &KafkaLog, key: &meridian_core::vocabulary::ChannelKey) {
+    let partition = reader.partition(key);
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    for _ in 0..20 {
+        let from = random.random_range(0..RECORDS as u64 + 3);
+        let records = random.random_range(1..50);
+        let read = reader.read(partition, Offset(from), records, usize::MAX).await;
+        let end = RECORDS as u64 + 1;
+        if from > end {
+            assert_eq!(read, Err(LogError::BeyondEnd { end: Offset(end) }));
+        } else {
+            let read = read.unwrap();
+            let offsets: Vec<u64> = read.iter().map(|held| held.offset.0).collect();
+            let expected: Vec<u64> = (from..end).take(offsets.len().max(1)).collect();
+            assert_eq!(offsets, expected, "seed {seed}");
+            assert!(offsets.len() <= records);
+        }
+    }
+}
+
+/// Neither handle knows of the other's appends but from Kafka.
+async fn one_waits_for_the_other(
+    log: &Arc<KafkaLog>,
+    reader: &KafkaLog,
+    key: &meridian_core::vocabulary::ChannelKey,
+) {
+    let partition = reader.partition(key);
+    let mut next = reader.end(partition).await.unwrap();
+    assert_eq!(reader.read(partition, next, 9, 9).await, Ok(vec![]));
+    let mut slowest = Duration::ZERO;
+    for round in 0..20 {
+        let writer = log.clone();
+        let (key, id) = (key.clone(), format!("round-{round}"));
+        let appended = tokio::spawn(async move {
+            append_one(&*writer, &key, &id).await.unwrap();
+            Instant::now()
+        });
+        reader.wait_for(partition, next).await.unwrap();
+        let held = reader.read(partition, next, 9, 9).await.unwrap();
+        let seen = Instant::now();
+        slowest = slowest.max(seen.saturating_duration_since(appended.await.unwrap()));
+        assert_eq!(held[0].offset, next);
+        next = Offset(next.0 + 1);
+        assert!(reader.known_end(partition) >= next);
+    }
+    println!("seen {slowest:?} after its acknowledgement at worst");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+/// A zone's log has topics of its own.
+async fn logs_are_apart(options: &meridian_kafka::Options, global: &KafkaLog) {
+    let zone = LogName::parse("eu").unwrap();
+    let log = KafkaLog::open(options.clone(), zone).await.unwrap();
+    let key = channel("a");
+    let before = global.end(global.partition(&key)).await;
+    let placed = append_one(&log, &key, "1").await.unwrap().cursor;
+    assert_eq!((placed.log.as_str(), placed.position.passed), ("eu", 0));
+    assert_eq!(global.end(global.partition(&key)).await, before);
+    assert_ne!(log.incarnation().identity, global.incarnation().identity);
+    log.close().await;
+}
