@@ -31,7 +31,6 @@ pub(crate) struct Connector {
     config: Config,
     connection: ConnectionConfig,
     policy: ReconnectPolicy,
-    connect_timeout: Duration,
     command_timeout: Duration,
 }
 
@@ -83,7 +82,6 @@ impl Connector {
                 pause_ms.max(FIRST_RECONNECT_PAUSE_MS),
                 2,
             ),
-            connect_timeout: timing.connect_timeout,
             command_timeout: timing.command_timeout,
         })
     }
@@ -114,15 +112,6 @@ impl Connector {
             fail_fast: true,
             ..Options::default()
         }
-    }
-
-    /// How long a first connection may take.
-    pub(crate) fn connect_timeout(&self) -> Duration {
-        self.connect_timeout
-    }
-
-    pub(crate) fn is_cluster(&self) -> bool {
-        self.config.server.is_clustered()
     }
 }
 
@@ -174,7 +163,7 @@ mod tests {
 
     #[test]
     fn urls_tell_the_kind() {
-        assert!(connector("redis-cluster://a:1?node=b:2").unwrap().is_cluster());
+        assert!(connector("redis-cluster://a:1?node=b:2").unwrap().config.server.is_clustered());
         let sentinel = "redis-sentinel://a:1?node=b:2&sentinelServiceName=main";
         assert!(connector(sentinel).unwrap().config.server.is_sentinel());
         assert!(connector("redis://user:secret@a:1").unwrap().config.server.is_centralized());

@@ -1,2 +1,5 @@
 //! The integration tests of the Redis backplane, on real servers.
 #![allow(clippy::unwrap_used)]
+
+mod conformance;
+mod support;

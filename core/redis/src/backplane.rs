@@ -1,0 +1,179 @@
+//! The seam on Redis: puts the parts together. Owns the connections for writes and for reads, and the
+//! tasks of its links.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fred::clients::{Client, WithOptions};
+use fred::interfaces::{ClientLike as _, PubsubInterface as _};
+use meridian_core::policy::Policies;
+use meridian_core::seams::{
+    Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link,
+};
+use meridian_core::vocabulary::{ChannelKey, Position, Stream};
+use tokio::task::JoinSet;
+
+use crate::apply::{self, keep_of};
+use crate::connect::{Connection, Connector};
+use crate::encoding::encode_ephemeral;
+use crate::hot;
+use crate::keys::{Layout, PartitionKeys};
+use crate::link::{self, Wanted};
+use crate::options::{HotBounds, OptionsError, RedisOptions};
+use crate::retain::{Dropped, Keeper};
+use crate::scripts::{Scripts, unavailable};
+
+/// Events that wait between a connection and a link, beside the link's own.
+const UNREAD_MESSAGES: usize = 4_096;
+
+/// A region's backplane on Redis. It connects, and connects again, by itself; while it can't, its
+/// calls fail at once. Dropping it ends its connections and its links.
+pub struct RedisBackplane {
+    connector: Connector,
+    layout: Layout,
+    policies: Arc<Policies>,
+    hot: HotBounds,
+    link_options: link::Options,
+    scripts: Scripts,
+    /// Applies and repairs: what a partition's writer sends keeps its order.
+    writes: Connection,
+    /// Reads and ephemeral events: a large answer holds up no apply.
+    reads: Connection,
+    links: Mutex<JoinSet<()>>,
+}
+
+impl RedisBackplane {
+    /// Starts to connect. Needs a tokio runtime, on which the connections' tasks run.
+    pub fn start(options: &RedisOptions) -> Result<Self, OptionsError> {
+        let connector = Connector::new(options)?;
+        // Nothing is published to these two.
+        let (writes, reads) = (connector.start(16), connector.start(16));
+        Ok(Self {
+            layout: Layout::new(&options.prefix),
+            policies: options.policies.clone(),
+            hot: options.hot,
+            link_options: link::Options {
+                capacity: options.link_capacity,
+                connections: options.link_connections,
+                probe_interval: options.timing.probe_interval,
+            },
+            scripts: Scripts::new(),
+            writes,
+            reads,
+            links: Mutex::default(),
+            connector,
+        })
+    }
+
+    /// Waits for its first connections. `false`: they are not there after `limit`; it goes on trying.
+    pub async fn wait_connected(&self, limit: Duration) -> bool {
+        let both =
+            async { self.writes.connected(limit).await && self.reads.connected(limit).await };
+        both.await
+    }
+
+    fn writer(&self) -> WithOptions<Client> {
+        self.writes.client().with_options(&self.connector.at_once())
+    }
+
+    fn reader(&self) -> WithOptions<Client> {
+        self.reads.client().with_options(&self.connector.at_once())
+    }
+
+    async fn repair_dropping(
+        &self,
+        stream: &Stream,
+        found: Option<Position>,
+        dropped: Dropped<'_>,
+        restored: Position,
+    ) -> Result<bool, BackplaneError> {
+        let (client, keys) = (self.writer(), self.layout.partition(stream));
+        let keeper = self.keeper(&client, &keys, stream);
+        keeper.repair(found, dropped, restored).await
+    }
+
+    fn keeper<'a>(
+        &'a self,
+        client: &'a WithOptions<Client>,
+        keys: &'a PartitionKeys,
+        stream: &'a Stream,
+    ) -> Keeper<'a> {
+        Keeper { client, scripts: &self.scripts, keys, stream }
+    }
+}
+
+#[async_trait]
+impl Backplane for RedisBackplane {
+    async fn apply(
+        &self,
+        stream: &Stream,
+        events: &[Applied],
+    ) -> Result<Vec<ApplyOutcome>, BackplaneError> {
+        let keys = self.layout.partition(stream);
+        let keep = |key: &ChannelKey| keep_of(key, &self.policies, self.hot);
+        apply::apply(&self.writer(), &self.scripts, &keys, stream, events, keep).await
+    }
+
+    async fn marker(&self, stream: &Stream) -> Result<Option<Position>, BackplaneError> {
+        hot::marker(&self.writer(), &self.layout.partition(stream)).await
+    }
+
+    async fn repair(
+        &self,
+        stream: &Stream,
+        found: Option<Position>,
+        stale: &[ChannelKey],
+        restored: Position,
+    ) -> Result<bool, BackplaneError> {
+        self.repair_dropping(stream, found, Dropped::Channels(stale), restored).await
+    }
+
+    async fn trim_below(
+        &self,
+        stream: &Stream,
+        checkpoint: Position,
+    ) -> Result<(), BackplaneError> {
+        let (client, keys) = (self.writer(), self.layout.partition(stream));
+        let keep = |key: &ChannelKey| keep_of(key, &self.policies, self.hot);
+        let keeper = self.keeper(&client, &keys, stream);
+        keeper.trim_below(checkpoint, self.hot.partition_bytes, keep).await
+    }
+
+    async fn head(&self, key: &ChannelKey, stream: &Stream) -> Result<HotHead, BackplaneError> {
+        let keys = self.layout.partition(stream);
+        let one = std::slice::from_ref(key);
+        let heads = hot::heads(&self.reader(), &self.scripts.heads, &keys, stream, one).await?;
+        heads.into_iter().next().ok_or(BackplaneError)
+    }
+
+    async fn read(
+        &self,
+        key: &ChannelKey,
+        stream: &Stream,
+        after: Position,
+        max_events: usize,
+    ) -> Result<HotRead, BackplaneError> {
+        let keys = self.layout.partition(stream);
+        let channel = hot::Channel { keys: &keys, key, stream };
+        hot::read(&self.reader(), &self.scripts.read, channel, after, max_events).await
+    }
+
+    async fn send(&self, event: Arc<Ephemeral>) -> Result<(), BackplaneError> {
+        let channel = self.layout.ephemeral(&event.key);
+        let sent = self.reader().spublish::<(), _, _>(channel, encode_ephemeral(&event)).await;
+        sent.map_err(|error| unavailable(&error))
+    }
+
+    async fn link(&self) -> Result<Link, BackplaneError> {
+        let wanted = Wanted::new(self.layout.clone(), self.policies.clone());
+        let start = || self.connector.start(UNREAD_MESSAGES);
+        let (link, tasks) = link::open(start, wanted, self.link_options).await;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        while links.try_join_next().is_some() {}
+        for task in tasks {
+            links.spawn(task);
+        }
+        Ok(link)
+    }
+}

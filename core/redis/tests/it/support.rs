@@ -1,0 +1,43 @@
+//! A backplane of its own prefix on shared servers, so that each check finds it empty.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use meridian_core::seams::conformance::backplane as suite;
+use meridian_redis::{HotBounds, RedisBackplane, RedisOptions, Timing};
+
+/// Long enough for a busy machine: a test that waits for it has failed.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// The suite's bounds, a prefix of its own, and short pauses.
+pub(crate) fn options(url: &str) -> RedisOptions {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    RedisOptions {
+        url: url.to_owned(),
+        prefix: format!("mrd{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+        hot: HotBounds { channel_events: suite::CHANNEL_EVENTS as u64, ..HotBounds::default() },
+        link_capacity: suite::LINK_CAPACITY,
+        timing: Timing {
+            reconnect_pause: Duration::from_millis(50),
+            probe_interval: Duration::from_millis(200),
+            ..Timing::default()
+        },
+        ..RedisOptions::default()
+    }
+}
+
+/// Connected.
+pub(crate) async fn backplane(options: &RedisOptions) -> RedisBackplane {
+    let backplane = RedisBackplane::start(options).unwrap();
+    assert!(backplane.wait_connected(LIMIT).await, "{options:?}");
+    backplane
+}
+
+/// Waits until `ready` says so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, ready: impl Fn() -> F) {
+    let start = tokio::time::Instant::now();
+    while !ready().await {
+        assert!(start.elapsed() < LIMIT, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
