@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use meridian_core::embedded::{Embedded, Options, open};
 use meridian_core::seams::{
-    Applied, Backplane, Batch, Checkpoint, History, HistoryRead, Log, ReadBounds, ReadFrom,
+    Applied, Backplane, Batch, Checkpoint, History, HistoryRead, Log, ReadBounds, ReadFrom, Stale,
     WindowRow,
 };
 use meridian_core::vocabulary::{
@@ -72,7 +72,8 @@ async fn commits(stores: &Embedded) {
             (0..CHANNELS).map(|channel| Arc::new(event(round, channel))).collect();
         let window = events.iter().map(window_row).collect();
         let position = events.last().unwrap().position();
-        let checkpoint = Checkpoint { position, last_kept: position, fingerprint: [0; 16] };
+        let checkpoint =
+            Checkpoint { position, last_kept: position, fingerprint: [0; 16], begins: Offset(0) };
         let batch = Batch { fence, checkpoint, events, window };
         stores.history.commit(&stream(), batch).await.unwrap();
     }
@@ -105,7 +106,7 @@ async fn reads(stores: &Embedded, at_once: u64) {
 /// Events of 1,000 channels through the backplane, one follower each.
 async fn applies(stores: &Embedded) {
     let backplane = &stores.backplane;
-    backplane.repair(&stream(), None, &[], Position::start_of(Epoch(1))).await.unwrap();
+    backplane.repair(&stream(), None, Stale::All, Position::start_of(Epoch(1))).await.unwrap();
     let mut link = backplane.link().await.unwrap();
     let followed: Vec<_> = (0..CHANNELS).map(|c| (key(&format!("c{c}")), stream())).collect();
     link.control.follow(&followed).await.unwrap();

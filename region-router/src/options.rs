@@ -30,6 +30,9 @@ pub struct Options {
     /// A failed store is tried again after this, doubled each time, jittered, up to `retry_most`.
     pub retry_first: Duration,
     pub retry_most: Duration,
+    /// A partition that another router took is claimed again after this, if it is still assigned here.
+    /// Longer than a router's group takes to notice that one of two owners is gone.
+    pub fenced_retry: Duration,
     /// What a stopping router still takes to store what it sent out. The rest is applied again.
     pub flush_timeout: Duration,
     /// The age up to which publishers were told that a retry is safe; an alert fires when the window
@@ -51,6 +54,7 @@ impl Default for Options {
             live_outage: Duration::from_secs(2),
             retry_first: Duration::from_millis(20),
             retry_most: Duration::from_secs(5),
+            fenced_retry: Duration::from_secs(15),
             flush_timeout: Duration::from_secs(5),
             horizon: Duration::from_secs(3600),
         }

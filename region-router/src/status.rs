@@ -22,8 +22,10 @@ pub enum PartitionState {
     HistoryOnly,
     /// Not moving, and trying again.
     Paused(Pause),
-    /// Another router owns the partition.
+    /// Another router took the partition, which this one should own. Tried again later.
     Fenced,
+    /// Another router of the region owns it.
+    Elsewhere,
     /// The log must not be followed.
     Halted(Halt),
     /// Asked to stop.
@@ -125,9 +127,21 @@ impl RouterStatus {
         self.halted.subscribe()
     }
 
-    /// Whether every partition is moving.
+    /// Whether every partition that this router owns is moving.
     pub fn is_ready(&self) -> bool {
-        self.partitions.iter().all(|status| status.borrow().state == PartitionState::Live)
+        self.partitions.iter().all(|status| {
+            matches!(status.borrow().state, PartitionState::Live | PartitionState::Elsewhere)
+        })
+    }
+
+    pub(crate) fn all_elsewhere(&self) {
+        (0..self.partitions.len() as u32).for_each(|n| self.elsewhere(Partition(n)));
+    }
+
+    pub(crate) fn elsewhere(&self, partition: Partition) {
+        if let Some(status) = self.partitions.get(partition.0 as usize) {
+            status.send_modify(|status| status.state = PartitionState::Elsewhere);
+        }
     }
 
     pub(crate) fn reporter(&self, stream: &Stream) -> Option<watch::Sender<PartitionStatus>> {

@@ -14,7 +14,7 @@ use self::partition::Partition;
 use crate::policy::{Policies, Retention};
 use crate::seams::{
     Applied, ApplyOutcome, Backplane, BackplaneError, Delivery, Ephemeral, HotHead, HotRead, Link,
-    LinkControl,
+    LinkControl, Stale,
 };
 use crate::vocabulary::{ChannelKey, Position, Stream};
 
@@ -146,7 +146,7 @@ impl Backplane for InProcessBackplane {
         &self,
         stream: &Stream,
         found: Option<Position>,
-        stale: &[ChannelKey],
+        stale: Stale<'_>,
         restored: Position,
     ) -> Result<bool, BackplaneError> {
         Ok(lock(&self.known_or_new(stream)).repair(found, stale, restored))
@@ -162,9 +162,16 @@ impl Backplane for InProcessBackplane {
         Ok(())
     }
 
-    async fn head(&self, key: &ChannelKey, stream: &Stream) -> Result<HotHead, BackplaneError> {
-        let nothing = HotHead { head: None, marker: None };
-        Ok(self.known(stream).map_or(nothing, |partition| lock(&partition).head(key)))
+    async fn heads(
+        &self,
+        stream: &Stream,
+        keys: &[ChannelKey],
+    ) -> Result<Vec<HotHead>, BackplaneError> {
+        let Some(partition) = self.known(stream) else {
+            return Ok(vec![HotHead { head: None, marker: None }; keys.len()]);
+        };
+        let partition = lock(&partition);
+        Ok(keys.iter().map(|key| partition.head(key)).collect())
     }
 
     async fn read(

@@ -32,10 +32,12 @@ use crate::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
     HistoryRead, Incarnation, ReadBounds, ReadFrom, WindowRow,
 };
-use crate::vocabulary::{ChannelKey, Partition, Position, Stream};
+use crate::vocabulary::{ChannelKey, Offset, Partition, Position, Stream};
 
-const STEPS: &[Step] =
-    &[(1, "history", include_str!("../../../migrations/sqlite/history/0001_history.sql"))];
+const STEPS: &[Step] = &[
+    (1, "history", include_str!("../../../migrations/sqlite/history/0001_history.sql")),
+    (2, "begins", include_str!("../../../migrations/sqlite/history/0002_begins.sql")),
+];
 
 /// Each channel's newest page changes: they should stay in memory, and not be moved with every batch.
 const WRITING: Writing = Writing { cache_kib: 32 << 10, checkpoint_pages: 16_000 };
@@ -243,7 +245,10 @@ impl History for SqliteHistory {
             epoch: stream.epoch,
             passed,
         });
-        let snapshot = Snapshot { epoch: stream.epoch, applied, head: range.head, events };
+        let uncovered = range.begins.filter(|begins| *begins > Offset(0));
+        let uncovered = uncovered.map(|begins| Position::before(stream.epoch, begins));
+        let snapshot =
+            Snapshot { epoch: stream.epoch, applied, uncovered, head: range.head, events };
         let after = match from {
             ReadFrom::After(position) => Some(position),
             ReadFrom::Last(_) => None,

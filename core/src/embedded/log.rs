@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use self::batch::Room;
 use self::tail::Tail;
 use self::writer::{Append, Job, Shared, Writer};
 use super::lock::FolderLock;
@@ -201,16 +202,16 @@ impl SqliteLog {
         &self,
         partition: Partition,
         from: u64,
-        max_records: usize,
+        mut room: Room,
     ) -> Result<Vec<LogRecord>, LogError> {
         let mut reader = self.readers.lend().await.ok_or(LogError::Unavailable)?;
-        let max_batches = max_records.min(READ_BATCHES);
+        let max_batches = room.records.min(READ_BATCHES);
         let batches = store::read(reader.connection(), partition.0, from, max_batches)
             .await
             .map_err(unavailable)?;
         let mut records = Vec::new();
         for batch in batches {
-            batch.unpack(from, max_records, &mut records).map_err(|damaged| {
+            batch.unpack(from, &mut room, &mut records).map_err(|damaged| {
                 tracing::error!(?damaged, %from, "a batch of the log can't be read");
                 LogError::Unavailable
             })?;
@@ -272,6 +273,7 @@ impl Log for SqliteLog {
         partition: Partition,
         from: Offset,
         max_records: usize,
+        max_bytes: usize,
     ) -> Result<Vec<LogRecord>, LogError> {
         let tail = self.tail(partition)?;
         let end = tail.end();
@@ -288,9 +290,11 @@ impl Log for SqliteLog {
         if from.0 == end || max_records == 0 {
             return Ok(Vec::new());
         }
-        let mut records = match tail.read(from.0, max_records) {
+        // One record at least, however large it is.
+        let room = Room { records: max_records, bytes: max_bytes.max(1) };
+        let mut records = match tail.read(from.0, room) {
             Some(read) => read.map_err(|_| LogError::Unavailable)?,
-            None => self.read_file(partition, from.0, max_records).await?,
+            None => self.read_file(partition, from.0, room).await?,
         };
         // What is committed but not announced yet comes with the next read: who has read beyond the end
         // takes the log for one that lost its tail.

@@ -69,6 +69,14 @@ pub struct HotRead {
     pub marker: Option<Position>,
 }
 
+/// Channels whose hot history must go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale<'a> {
+    /// Every channel of the partition: nothing is known of what it holds.
+    All,
+    Channels(&'a [ChannelKey]),
+}
+
 /// The backplane did not answer, or did not carry out what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the backplane is unavailable")]
@@ -115,13 +123,14 @@ pub trait Backplane: Send + Sync + 'static {
     /// The partition's marker: the last kept event applied here.
     async fn marker(&self, stream: &Stream) -> Result<Option<Position>, BackplaneError>;
 
-    /// Atomically, if the marker is `found`: drops the hot history of `stale` channels and sets the
-    /// marker to `restored`. `false`: the marker was another one.
+    /// If the marker is `found`: drops the hot history of `stale` channels, and only then sets the
+    /// marker to `restored`, comparing it again. `false`: the marker was another one; hot history may
+    /// have been dropped nevertheless, which is always safe.
     async fn repair(
         &self,
         stream: &Stream,
         found: Option<Position>,
-        stale: &[ChannelKey],
+        stale: Stale<'_>,
         restored: Position,
     ) -> Result<bool, BackplaneError>;
 
@@ -129,8 +138,13 @@ pub trait Backplane: Send + Sync + 'static {
     async fn trim_below(&self, stream: &Stream, checkpoint: Position)
     -> Result<(), BackplaneError>;
 
-    /// A channel's head.
-    async fn head(&self, key: &ChannelKey, stream: &Stream) -> Result<HotHead, BackplaneError>;
+    /// The heads of channels of one stream, in the order of `keys`; each with a marker that was read
+    /// in the same step.
+    async fn heads(
+        &self,
+        stream: &Stream,
+        keys: &[ChannelKey],
+    ) -> Result<Vec<HotHead>, BackplaneError>;
 
     /// Up to `max_events` events after `after`.
     async fn read(

@@ -31,6 +31,16 @@ pub struct Checkpoint {
     pub last_kept: Position,
     /// SHA-256 of the stored bytes of the record at `position`, cut to 16 bytes.
     pub fingerprint: RecordKey,
+    /// The first record of the epoch that this view covers; 0, unless it was built from a log whose
+    /// beginning was gone. What happened on a channel below it, nobody here can tell.
+    pub begins: Offset,
+}
+
+impl Checkpoint {
+    /// The last position that this view does not cover; `None`: it covers its epoch whole.
+    pub fn uncovered(&self) -> Option<Position> {
+        (self.begins > Offset(0)).then(|| Position::before(self.position.epoch, self.begins))
+    }
 }
 
 /// What a claim returns, read after the fence was raised.

@@ -91,12 +91,14 @@ pub trait Log: Send + Sync + 'static {
     /// The same as it was last known here, without asking the store. Never above the true end.
     fn known_end(&self, partition: Partition) -> Offset;
 
-    /// Up to `max_records` records from `from` on, without waiting; empty at the end.
+    /// Up to `max_records` records and about `max_bytes` of stored bytes from `from` on, without
+    /// waiting; one at least unless it is the end.
     async fn read(
         &self,
         partition: Partition,
         from: Offset,
         max_records: usize,
+        max_bytes: usize,
     ) -> Result<Vec<LogRecord>, LogError>;
 
     /// Returns once the partition's end is above `offset` (at once if it is).

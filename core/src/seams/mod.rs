@@ -9,7 +9,7 @@ mod log;
 
 pub use backplane::{
     Applied, ApplyOutcome, Backplane, BackplaneError, Delivery, Ephemeral, HotHead, HotRead, Link,
-    LinkControl,
+    LinkControl, Stale,
 };
 pub use history::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, Gone, GoneReason,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use meridian_core::embedded::faulty::{Announce, BackplaneFaults, FaultyBackplane, Rule};
 use meridian_core::embedded::{BackplaneOptions, InProcessBackplane};
 use meridian_core::seams::conformance::{Samples, channel, stream};
-use meridian_core::seams::{Applied, ApplyOutcome, Backplane, BackplaneError, Delivery, Link};
+use meridian_core::seams::{
+    Applied, ApplyOutcome, Backplane, BackplaneError, Delivery, Link, Stale,
+};
 use meridian_core::vocabulary::{Event, Position};
 
 const NO_FAULTS: BackplaneFaults =
@@ -17,7 +19,10 @@ type Double = FaultyBackplane<InProcessBackplane>;
 async fn ready(seed: u64, faults: BackplaneFaults) -> (Double, Samples, Link) {
     let make = || InProcessBackplane::new(BackplaneOptions::default());
     let (double, samples) = (FaultyBackplane::new(make, seed, faults), Samples::new(stream(1, 0)));
-    assert_eq!(double.repair(samples.stream(), None, &[], samples.position()).await, Ok(true));
+    assert_eq!(
+        double.repair(samples.stream(), None, Stale::All, samples.position()).await,
+        Ok(true)
+    );
     let link = double.link().await.unwrap();
     link.control.follow(&[(channel("a"), stream(1, 0))]).await.unwrap();
     (double, samples, link)
@@ -43,7 +48,7 @@ async fn a_dropped_message_shows_in_the_head() {
     assert_eq!(next(&mut link).await, events[0].event);
     double.set_rules(vec![Rule::DropNext { channel: channel("a"), count: 1 }]);
     apply(&double, &events[1..2]).await;
-    let head = double.head(&channel("a"), samples.stream()).await.unwrap();
+    let head = double.heads(samples.stream(), &[channel("a")]).await.unwrap()[0];
     assert_eq!(head.head, Some(events[1].event.position()));
     apply(&double, &events[2..]).await;
     assert_eq!(next(&mut link).await, events[2].event, "and nothing says that one is missing");
@@ -72,7 +77,7 @@ async fn a_failover_goes_back_to_an_older_state() {
     assert!(matches!(link.deliveries.recv().await, Some(Delivery::Lossy)));
     let marker = Some(events[2].event.position());
     assert_eq!(double.marker(samples.stream()).await, Ok(marker));
-    let head = double.head(&channel("a"), samples.stream()).await.unwrap();
+    let head = double.heads(samples.stream(), &[channel("a")]).await.unwrap()[0];
     assert_eq!(head.head, marker);
     // The zombie's and the successor's writes are the same.
     apply(&double, &events[3..]).await;

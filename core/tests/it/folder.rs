@@ -121,7 +121,7 @@ async fn the_log_is_kept_as_long_as_the_history_needs_it() {
     let (_, trimmed) = stores.retain(&policies, keep).await.unwrap();
     assert_eq!((trimmed.records, trimmed.more), (6, false));
     assert_eq!(stores.log.begin(partition), Ok(Offset(6)));
-    assert_eq!(stores.log.read(partition, Offset(6), 9).await.unwrap().len(), 4);
+    assert_eq!(stores.log.read(partition, Offset(6), 9, usize::MAX).await.unwrap().len(), 4);
     assert_eq!(stores.log.begin(Partition(99)), Err(meridian_core::seams::LogError::Unavailable));
     stores.close().await;
 }

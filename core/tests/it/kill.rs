@@ -139,7 +139,7 @@ async fn check_log(stores: &Embedded, known: &Acknowledged) {
     for partition in 0..stores.log.incarnation().partitions {
         let (partition, mut from) = (Partition(partition), Offset(0));
         while from < stores.log.end(partition).await.unwrap() {
-            for record in stores.log.read(partition, from, 1_000).await.unwrap() {
+            for record in stores.log.read(partition, from, 1_000, usize::MAX).await.unwrap() {
                 assert_eq!(record.offset, from, "a hole");
                 from = Offset(from.0 + 1);
                 let decoded = Record::decode(&record.stored).unwrap();

@@ -81,7 +81,7 @@ async fn records_younger_than_d_stay() {
     let floor = vec![(partition, Offset(99))];
     let trimmed = log.retain(keep, floor.clone()).await.unwrap();
     assert_eq!((trimmed.records, log.begin(partition)), (4, Ok(Offset(4))));
-    let read = log.read(partition, Offset(4), 9).await.unwrap();
+    let read = log.read(partition, Offset(4), 9, usize::MAX).await.unwrap();
     assert_eq!(read.len(), 4);
     let now_ms = fixture.now_ms.load(Ordering::Relaxed);
     assert!(read.iter().all(|record| now_ms - record.time_ms <= DAY_MS));
@@ -123,7 +123,7 @@ async fn a_clock_that_goes_back_does_not_move_time() {
             fixture.now_ms.fetch_sub(1_000, Ordering::Relaxed);
         }
         let partition = log.partition(&channel("a"));
-        times = log.read(partition, Offset(0), 99).await.unwrap();
+        times = log.read(partition, Offset(0), 99, usize::MAX).await.unwrap();
         log.close().await;
     }
     assert_eq!(times.len(), 9);
@@ -167,7 +167,7 @@ async fn large_batches_are_cut_and_read_back() {
     let log = fixture.open().await;
     let mut held = Vec::new();
     while held.len() < 40 {
-        held.extend(log.read(partition, Offset(held.len() as u64), 7).await.unwrap());
+        held.extend(log.read(partition, Offset(held.len() as u64), 7, usize::MAX).await.unwrap());
     }
     let held: Vec<Record> = held.iter().map(|r| Record::decode(&r.stored).unwrap()).collect();
     assert_eq!(held, sent);
@@ -211,7 +211,7 @@ async fn a_read_beside_the_writer_never_goes_beyond_the_end() {
             }
         });
         while !writer.is_finished() {
-            let read = log.read(partition, from, 1_000).await.unwrap();
+            let read = log.read(partition, from, 1_000, usize::MAX).await.unwrap();
             let next = read.last().map_or(from, |last| Offset(last.offset.0 + 1));
             assert!(next <= log.known_end(partition), "{next:?} is not announced");
         }

@@ -124,7 +124,7 @@ impl Run {
         let model = &self.models[partition.0 as usize];
         let from = self.chance.below(model.end + 3);
         let max = 1 + self.chance.below(10) as usize;
-        let read = self.log.read(partition, Offset(from), max).await;
+        let read = self.log.read(partition, Offset(from), max, usize::MAX).await;
         if from > model.end {
             assert_eq!(read, Err(LogError::BeyondEnd { end: Offset(model.end) }));
         } else if from < model.begin {

@@ -231,7 +231,8 @@ async fn open(hands: &Hands, channels: Vec<(u32, ChannelKey, Stream, bool)>) {
 /// What the region vouches for on this channel right now: nothing of it was applied at or below this
 /// position that a reader at the position could lack.
 async fn vouched(hands: &Hands, key: &ChannelKey, stream: &Stream) -> Option<Position> {
-    if let Ok(hot) = hands.stores.backplane.head(key, stream).await
+    let hot = hands.stores.backplane.heads(stream, std::slice::from_ref(key)).await;
+    if let Some(hot) = hot.ok().and_then(|heads| heads.first().copied())
         && let Some(marker) = hot.marker
     {
         return Some(hot.head.map_or(marker, |head| head.max(marker)));

@@ -16,8 +16,8 @@ pub(crate) const SWEEP: Duration = Duration::from_secs(5);
 const STEPS: u32 = 20;
 /// Channels that are compared at once, at most.
 const BATCH: usize = 512;
-/// Heads asked of the backplane at once.
-const CONCURRENT_HEADS: usize = 32;
+/// Partitions whose heads are asked of the backplane at once.
+const CONCURRENT_STREAMS: usize = 32;
 
 /// Compares each followed channel's head with the region's, spread over the sweep's time, or all at
 /// once where something may have been lost. Closes what nobody follows any more.
@@ -55,16 +55,22 @@ async fn heads(
 ) -> HashMap<ChannelKey, Position> {
     // Before the markers: a partition that moves meanwhile must not look like one that lost something.
     let stored = last_kept(stores, channels).await;
-    let hot = |(key, stream): &(ChannelKey, Stream)| {
-        let (key, stream, backplane) = (key.clone(), stream.clone(), stores.backplane.clone());
+    let mut by_stream: HashMap<&Stream, Vec<ChannelKey>> = HashMap::new();
+    for (key, stream) in channels {
+        by_stream.entry(stream).or_default().push(key.clone());
+    }
+    let hot = |(stream, keys): (&Stream, Vec<ChannelKey>)| {
+        let (stream, backplane) = (stream.clone(), stores.backplane.clone());
         async move {
-            let head = backplane.head(&key, &stream).await;
-            (key, stream.partition, head.unwrap_or(HotHead { head: None, marker: None }))
+            let unknown = vec![HotHead { head: None, marker: None }; keys.len()];
+            let heads = backplane.heads(&stream, &keys).await.unwrap_or(unknown);
+            keys.into_iter().zip(heads).map(move |(key, hot)| (key, stream.partition, hot))
         }
     };
-    let mut hot = iter(channels.iter().map(hot)).buffer_unordered(CONCURRENT_HEADS);
+    let asked = iter(by_stream.into_iter().map(hot)).buffer_unordered(CONCURRENT_STREAMS);
     let (mut heads, mut doubtful) = (HashMap::new(), Vec::new());
-    while let Some((key, partition, HotHead { head, marker })) = hot.next().await {
+    let answers: Vec<_> = asked.collect().await;
+    for (key, partition, HotHead { head, marker }) in answers.into_iter().flatten() {
         let trusted = marker.is_some() && marker >= stored.get(&partition).copied();
         if head.is_none() || !trusted {
             doubtful.push(key.clone());

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::backlog::{Backlog, Group};
 use super::context::Context;
+use super::coverage::Coverage;
 use super::{Backoff, Outcome};
 
 /// The half of a worker that writes.
@@ -17,8 +18,7 @@ pub(super) struct Committer<'a> {
     context: &'a Context,
     backlog: &'a Backlog,
     fence: u64,
-    /// What it means that the history knows no head of a channel.
-    absent: Prev,
+    coverage: Coverage,
     /// Taken from the backlog. Repeated as it is, until it is known to be stored.
     under_way: Option<(Group, usize)>,
     backoff: Backoff,
@@ -29,10 +29,10 @@ impl<'a> Committer<'a> {
         context: &'a Context,
         backlog: &'a Backlog,
         fence: u64,
-        absent: Prev,
+        coverage: Coverage,
     ) -> Self {
         let backoff = Backoff::new(&context.options);
-        Self { context, backlog, fence, absent, under_way: None, backoff }
+        Self { context, backlog, fence, coverage, under_way: None, backoff }
     }
 
     /// Stores what comes, until another router owns the partition.
@@ -112,7 +112,7 @@ impl<'a> Committer<'a> {
         }
         let heads = self.context.history.heads(&unknown).await;
         let heads = heads.map_err(|_| CommitError::Unavailable)?;
-        resolve(&mut group.events, &heads, self.absent);
+        resolve(&mut group.events, &heads, self.coverage);
         Ok(())
     }
 
@@ -132,14 +132,13 @@ fn is_unknown(event: &Arc<Event>) -> bool {
 }
 
 /// Only a channel's first unstored event can be unknown: later ones follow it in memory.
-fn resolve(events: &mut [Arc<Event>], heads: &HashMap<ChannelKey, Position>, absent: Prev) {
+fn resolve(events: &mut [Arc<Event>], heads: &HashMap<ChannelKey, Position>, coverage: Coverage) {
     for event in events.iter_mut().filter(|event| is_unknown(event)) {
         let position = event.position();
         match heads.get(&event.key) {
             // At or above: stored before, by another router; its commit will tell.
             Some(head) if *head >= position => {}
-            Some(head) => Arc::make_mut(event).prev = Prev::At(*head),
-            None => Arc::make_mut(event).prev = absent,
+            head => Arc::make_mut(event).prev = coverage.prev(head.copied()),
         }
     }
 }

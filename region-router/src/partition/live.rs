@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::backlog::{Backlog, Group};
 use super::context::Context;
+use super::coverage::Coverage;
 use super::lookup::{Asked, Lookup};
 use super::outage::{Answer, Outage};
 use super::reader::Reader;
@@ -22,7 +23,7 @@ pub(super) struct Live<'a> {
     backlog: &'a Backlog,
     fence: u64,
     state: apply::State,
-    absent: Prev,
+    coverage: Coverage,
     reader: Reader,
     lookup: Lookup,
     outage: Outage,
@@ -38,7 +39,8 @@ struct Decided {
 
 impl<'a> Live<'a> {
     pub(super) fn new(context: &'a Context, backlog: &'a Backlog, owned: Owned) -> Self {
-        let Owned { fence, state, absent, backplane, .. } = owned;
+        let Owned { fence, state, checkpoint, backplane } = owned;
+        let coverage = Coverage::of(checkpoint.as_ref());
         let mut outage = Outage::new(&context.options);
         match backplane {
             Settled::Agreed => context.doing(PartitionState::Live),
@@ -49,7 +51,7 @@ impl<'a> Live<'a> {
         }
         let reader = Reader::new(context, state.position().next_offset());
         let lookup = Lookup::default();
-        Self { context, backlog, fence, state, absent, reader, lookup, outage }
+        Self { context, backlog, fence, state, coverage, reader, lookup, outage }
     }
 
     /// Follows the log until it must not.
@@ -94,6 +96,7 @@ impl<'a> Live<'a> {
                     position: self.state.position(),
                     last_kept: self.state.last_kept(),
                     fingerprint: fingerprint(&last.stored),
+                    begins: self.coverage.begins,
                 },
                 events: decided.events.into_iter().map(|applied| applied.event).collect(),
                 rows: decided.rows,
@@ -108,7 +111,7 @@ impl<'a> Live<'a> {
         let settled = Vouched::by(level.settled.as_ref(), self.context.start()).position;
         let missing = self.state.missing_heads(batch, settled);
         let asked = Asked {
-            absent: self.absent,
+            coverage: self.coverage,
             last_kept: self.state.last_kept(),
             history_down: level.history_down,
         };

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use meridian_core::vocabulary::{ChannelKey, Position, Prev};
 use tokio::time::{Instant, timeout};
 
 use super::context::Context;
+use super::coverage::Coverage;
 
 /// After a failed lookup the history is not asked for so long.
 const SPARED: Duration = Duration::from_secs(1);
@@ -21,8 +21,7 @@ pub(super) struct Lookup {
 /// What the answer of a store is worth.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
-    /// What it means that the history knows no head of a channel.
-    pub(super) absent: Prev,
+    pub(super) coverage: Coverage,
     /// The last event kept: the backplane vouches for heads iff its marker is here.
     pub(super) last_kept: Position,
     /// The history's last commit failed.
@@ -44,8 +43,11 @@ impl Lookup {
             let heads = context.history.heads(&missing);
             if let Ok(Ok(heads)) = timeout(context.options.lookup_timeout, heads).await {
                 self.spared_until = None;
-                let head = |key: &ChannelKey| heads.get(key).map_or(asked.absent, |p| Prev::At(*p));
-                return missing.into_iter().map(|key| (key.clone(), head(&key))).collect();
+                let told = |key: ChannelKey| {
+                    let head = asked.coverage.prev(heads.get(&key).copied());
+                    (key, head)
+                };
+                return missing.into_iter().map(told).collect();
             }
             context.metering.history_failures.increment(1);
             self.spared_until = Some(Instant::now() + SPARED);
@@ -59,10 +61,11 @@ async fn vouched_by_backplane(
     missing: Vec<ChannelKey>,
     last_kept: Position,
 ) -> Vec<(ChannelKey, Prev)> {
-    let heads = join_all(missing.iter().map(|key| context.backplane.head(key, &context.stream)));
-    let Ok(heads) = timeout(context.options.lookup_timeout, heads).await else { return Vec::new() };
+    let heads = context.backplane.heads(&context.stream, &missing);
+    let Ok(Ok(heads)) = timeout(context.options.lookup_timeout, heads).await else {
+        return Vec::new();
+    };
     let told = missing.into_iter().zip(heads).filter_map(|(key, hot)| {
-        let hot = hot.ok()?;
         // No head there tells nothing: hot history is bounded.
         (hot.marker == Some(last_kept)).then_some((key, Prev::At(hot.head?)))
     });

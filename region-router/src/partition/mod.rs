@@ -6,6 +6,7 @@ mod backlog;
 mod backoff;
 mod committer;
 mod context;
+mod coverage;
 mod live;
 mod lookup;
 mod outage;
@@ -26,6 +27,7 @@ use backlog::Backlog;
 pub(crate) use backoff::Backoff;
 use committer::Committer;
 use context::Context;
+use coverage::Coverage;
 use live::Live;
 
 /// The stores that a worker works on.
@@ -41,7 +43,7 @@ pub struct Seams {
 pub enum Outcome {
     /// Asked to.
     Stopped,
-    /// Another router owns the partition. Not to be started again until it is assigned again.
+    /// Another router owns the partition: it was assigned elsewhere, or will be.
     Fenced,
     /// The log must not be followed, on any partition.
     Halted(Halt),
@@ -87,7 +89,8 @@ impl Worker {
             Some(Ok(owned)) => owned,
         };
         let backlog = Backlog::new(owned.checkpoint.clone());
-        let mut committer = Committer::new(context, &backlog, owned.fence, owned.absent);
+        let coverage = Coverage::of(owned.checkpoint.as_ref());
+        let mut committer = Committer::new(context, &backlog, owned.fence, coverage);
         let outcome = {
             let mut live = Live::new(context, &backlog, owned);
             tokio::select! {

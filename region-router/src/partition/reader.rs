@@ -7,21 +7,16 @@ use super::context::Context;
 use super::{Backoff, Outcome};
 use crate::Pause;
 
-/// Large records are still read a few at a time: a round trip each would be worse.
-const FEWEST_RECORDS: usize = 8;
-
-/// Where to read next, and how many records at once.
+/// Where to read next.
 pub(super) struct Reader {
     next: Offset,
-    records: usize,
     backoff: Backoff,
     failing: bool,
 }
 
 impl Reader {
     pub(super) fn new(context: &Context, next: Offset) -> Self {
-        let options = &context.options;
-        Self { next, records: options.read_records, backoff: Backoff::new(options), failing: false }
+        Self { next, backoff: Backoff::new(&context.options), failing: false }
     }
 
     /// The next records, at least one. Waits for them; dropping the future loses nothing.
@@ -46,11 +41,12 @@ impl Reader {
     }
 
     async fn try_batch(&self, context: &Context) -> Result<Vec<LogRecord>, LogError> {
-        let partition = context.partition();
+        let (partition, options) = (context.partition(), &context.options);
         loop {
             // Known before the read: if it lies above and nothing is read, there is only a hole.
             let known = context.log.known_end(partition);
-            let batch = context.log.read(partition, self.next, self.records).await?;
+            let (records, bytes) = (options.read_records, options.read_bytes);
+            let batch = context.log.read(partition, self.next, records, bytes).await?;
             if !batch.is_empty() {
                 return Ok(batch);
             }
@@ -66,11 +62,6 @@ impl Reader {
         if let Some(last) = batch.last() {
             self.next = Offset(last.offset.0 + 1);
         }
-        let options = &context.options;
-        let bytes: usize = batch.iter().map(|record| record.stored.len()).sum();
-        let each = (bytes / batch.len().max(1)).max(1);
-        let most = options.read_records;
-        self.records = (options.read_bytes / each).clamp(FEWEST_RECORDS.min(most), most);
         batch
     }
 }

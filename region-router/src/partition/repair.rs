@@ -1,7 +1,7 @@
 //! Compares the backplane's marker with what the history vouches for, and repairs the backplane where
 //! it lost something. Never reads the log below the checkpoint, and never lowers a marker.
 
-use meridian_core::seams::{Batch, Checkpoint, CommitError};
+use meridian_core::seams::{Batch, Checkpoint, CommitError, Stale};
 use meridian_core::vocabulary::{Offset, Position};
 use tokio::time::Instant;
 
@@ -134,17 +134,22 @@ async fn try_settle(context: &Context, vouched: Vouched) -> Result<(), Trouble> 
         Marked::Behind => {}
     }
     // Without a marker nothing is known of the streams that may be left: all of them go.
-    let above = found.unwrap_or(context.start());
-    let stale = context.history.changed_above(stream, above).await;
-    let stale = stale.map_err(|_| Trouble::Waiting(Pause::HistoryUnavailable))?;
-    let repaired = context.backplane.repair(stream, found, &stale, vouched.last_kept).await;
+    let changed = match found {
+        None => None,
+        Some(above) => {
+            let changed = context.history.changed_above(stream, above).await;
+            Some(changed.map_err(|_| Trouble::Waiting(Pause::HistoryUnavailable))?)
+        }
+    };
+    let stale = changed.as_deref().map_or(Stale::All, Stale::Channels);
+    let repaired = context.backplane.repair(stream, found, stale, vouched.last_kept).await;
     if !repaired.map_err(|_| backplane_failed(context))? {
         return Err(Trouble::Waiting(Pause::Repairing));
     }
     context.metering.repairs.increment(1);
     // An empty backplane is every start's; what was found otherwise is worth a line.
-    if found.is_some() || !stale.is_empty() {
-        tracing::info!(%stream, ?found, restored = ?vouched.last_kept, stale = stale.len(), "backplane repaired");
+    if let Some(changed) = changed {
+        tracing::info!(%stream, ?found, restored = ?vouched.last_kept, stale = changed.len(), "backplane repaired");
     }
     Ok(())
 }

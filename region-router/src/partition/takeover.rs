@@ -2,7 +2,7 @@
 //! builds the apply state, and has the backplane compared. Applies nothing.
 
 use meridian_core::seams::{Batch, Checkpoint, Claim, CommitError, LogError, WindowRow};
-use meridian_core::vocabulary::{Offset, Position, Prev};
+use meridian_core::vocabulary::{Offset, Position};
 
 use super::context::Context;
 use super::reader::Reader;
@@ -16,8 +16,6 @@ pub(super) struct Owned {
     pub(super) fence: u64,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) state: apply::State,
-    /// What it means that the history knows no head of a channel.
-    pub(super) absent: Prev,
     pub(super) backplane: Settled,
 }
 
@@ -34,14 +32,14 @@ pub(super) async fn take_over(context: &Context) -> Result<Owned, Outcome> {
     context.doing(PartitionState::Claiming);
     let claim = claim(context).await;
     let fence = claim.fence;
-    let (checkpoint, window, absent) = match footing(context, claim.checkpoint.as_ref()).await? {
+    let (checkpoint, window) = match footing(context, claim.checkpoint.as_ref()).await? {
         Footing::Continues => {
             let window = Window::restore(rules(context), &claim.window);
-            (claim.checkpoint, window, Prev::None)
+            (claim.checkpoint, window)
         }
         Footing::BeginsAt(earliest) => {
             let (checkpoint, window) = fill(context, fence, earliest).await?;
-            (Some(checkpoint), window, Prev::Unknown)
+            (Some(checkpoint), window)
         }
     };
     let vouched = Vouched::by(checkpoint.as_ref(), context.start());
@@ -55,7 +53,7 @@ pub(super) async fn take_over(context: &Context) -> Result<Owned, Outcome> {
         window,
         heads: Heads::new(context.options.heads),
     });
-    Ok(Owned { fence, checkpoint, state, absent, backplane })
+    Ok(Owned { fence, checkpoint, state, backplane })
 }
 
 fn rules(context: &Context) -> WindowRules {
@@ -114,7 +112,7 @@ async fn try_footing(
     }
     // The checkpoint's own record, or the first of all.
     let read_at = Offset(position.passed.max(0) as u64);
-    let read = match context.log.read(context.partition(), read_at, 1).await {
+    let read = match context.log.read(context.partition(), read_at, 1, usize::MAX).await {
         Err(LogError::Truncated { earliest }) if earliest > position.next_offset() => {
             return Ok(Ok(Footing::BeginsAt(earliest)));
         }
@@ -163,7 +161,8 @@ async fn fill(
     let position = Position::at(context.stream.epoch, last.offset);
     let fingerprint = fingerprint(&last.stored);
     // No event, but a place that is the same for every writer from here on.
-    let checkpoint = Checkpoint { position, last_kept: position, fingerprint };
+    let begins = position.next_offset();
+    let checkpoint = Checkpoint { position, last_kept: position, fingerprint, begins };
     let (rows, window) = filling.finish();
     store_filled(context, fence, &checkpoint, rows).await?;
     Ok((checkpoint, window))

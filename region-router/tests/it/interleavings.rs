@@ -279,8 +279,12 @@ async fn a_seeded_checkpoint_is_gone_on_from() {
         world.publish("a", "1");
         meridian_region_router::apply::fingerprint(&record("a", "1").encode())
     };
-    world.history.state().checkpoint =
-        Some(Checkpoint { position: at(0), last_kept: at(0), fingerprint });
+    world.history.state().checkpoint = Some(Checkpoint {
+        position: at(0),
+        last_kept: at(0),
+        fingerprint,
+        begins: meridian_core::vocabulary::Offset(0),
+    });
     world.history.state().heads.insert(crate::world::key("a"), at(0));
     let next = world.publish("a", "2");
     let running = world.start();

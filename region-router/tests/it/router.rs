@@ -1,7 +1,10 @@
 //! The router as a whole: status, restarts, halting.
 
+use std::collections::BTreeSet;
+
 use meridian_core::vocabulary::{Epoch, Partition};
 use meridian_region_router::{Halt, Outcome, PartitionState, Router};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, at, record};
@@ -29,6 +32,57 @@ async fn it_routes_and_says_where_it_stands() {
     shutdown.cancel();
     assert_eq!(task.await.unwrap(), Outcome::Stopped);
     assert_eq!(status.partitions()[0].state, PartitionState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_works_on_what_it_owns_at_the_time() {
+    let world = World::new();
+    let router = router(&world);
+    let (status, shutdown) = (router.status(), CancellationToken::new());
+    let (assign, owned) = watch::channel(BTreeSet::new());
+    let task = tokio::spawn(router.run_owned(owned, shutdown.clone()));
+    let mut followed = status.follow(Partition(0)).unwrap();
+    followed.wait_for(|s| s.state == PartitionState::Elsewhere).await.unwrap();
+    assert!(status.is_ready(), "it owns nothing that could be late");
+    world.publish_many("a", 3);
+    assign.send_replace(BTreeSet::from([Partition(0)]));
+    world.until_stored().await;
+    // Away and back before the worker could end.
+    assign.send_replace(BTreeSet::new());
+    tokio::task::yield_now().await;
+    assign.send_replace(BTreeSet::from([Partition(0)]));
+    world.publish_many("a", 3);
+    world.until_stored().await;
+    assign.send_replace(BTreeSet::new());
+    followed.wait_for(|s| s.state == PartitionState::Elsewhere).await.unwrap();
+    let before = world.history.state().fence;
+    // A group that ended assigns nothing any more.
+    drop(assign);
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Outcome::Stopped);
+    assert_eq!(world.history.state().fence, before);
+    world.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_taken_by_another_router_is_claimed_again_if_it_stays_assigned() {
+    let world = World::new();
+    let router = router(&world);
+    let (status, shutdown) = (router.status(), CancellationToken::new());
+    let task = tokio::spawn(router.run(shutdown.clone()));
+    world.publish_many("a", 3);
+    world.until_stored().await;
+    let zombie = world.start();
+    let last = world.publish_many("a", 3);
+    world.until_marked(last).await;
+    let mut followed = status.follow(Partition(0)).unwrap();
+    followed.wait_for(|s| s.state == PartitionState::Fenced).await.unwrap();
+    zombie.kill().await;
+    let last = world.publish_many("a", 3);
+    followed.wait_for(|s| s.checkpoint == Some(at(last))).await.unwrap();
+    shutdown.cancel();
+    assert_eq!(task.await.unwrap(), Outcome::Stopped);
+    world.check();
 }
 
 #[tokio::test(start_paused = true)]

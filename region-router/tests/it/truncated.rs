@@ -28,6 +28,32 @@ async fn the_first_w_records_only_fill_the_window_and_first_events_are_of_unknow
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_does_not_make_first_events_of_what_came_after_gone_ones() {
+    let world = World::new();
+    let running = world.start();
+    world.publish_many("old", 2);
+    world.until_stored().await;
+    running.kill().await;
+    world.backplane.empty();
+    let first = world.publish_many("gone", 5) + 1;
+    world.publish_many("b", WINDOW_RECORDS as usize);
+    world.log.truncate_before(first);
+    let running = world.start();
+    let before = world.publish("b", "before the restart");
+    world.until_marked(before).await;
+    world.until_stored().await;
+    running.kill().await;
+    let running = world.start();
+    for channel in ["new", "old", "b"] {
+        let marked = world.publish(channel, "after the restart");
+        world.until_marked(marked).await;
+    }
+    let sent: Vec<_> = world.backplane.state().sent.iter().rev().take(3).map(|e| e.prev).collect();
+    assert_eq!(sent, [Prev::At(at(before)), Prev::Unknown, Prev::Unknown]);
+    running.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_log_is_filled_by_the_first_d() {
     let world = World::new();
     world.publish_many("gone", 5);

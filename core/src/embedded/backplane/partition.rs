@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::HotBounds;
 use crate::policy::Retention;
-use crate::seams::{Applied, ApplyOutcome, HotHead, HotRead};
+use crate::seams::{Applied, ApplyOutcome, HotHead, HotRead, Stale};
 use crate::vocabulary::{ChannelKey, Event, Position, Prev};
 
 #[derive(Default)]
@@ -54,14 +54,15 @@ impl Partition {
     pub(super) fn repair(
         &mut self,
         found: Option<Position>,
-        stale: &[ChannelKey],
+        stale: Stale<'_>,
         restored: Position,
     ) -> bool {
         if self.marker != found {
             return false;
         }
-        for key in stale {
-            self.forget(key);
+        match stale {
+            Stale::Channels(keys) => keys.iter().for_each(|key| self.forget(key)),
+            Stale::All => *self = Self { trim_below: self.trim_below, ..Self::default() },
         }
         self.marker = Some(restored);
         true

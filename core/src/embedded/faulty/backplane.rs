@@ -11,7 +11,7 @@ use self::journal::{Journal, Write};
 use self::link::{Outer, Script};
 use super::{Chance, Rule};
 use crate::seams::{
-    Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link,
+    Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link, Stale,
 };
 use crate::vocabulary::{ChannelKey, Position, Stream};
 
@@ -159,12 +159,15 @@ impl<B: Backplane> Backplane for FaultyBackplane<B> {
         &self,
         stream: &Stream,
         found: Option<Position>,
-        stale: &[ChannelKey],
+        stale: Stale<'_>,
         restored: Position,
     ) -> Result<bool, BackplaneError> {
         let done = self.inner().repair(stream, found, stale, restored).await?;
         if done {
-            let stale = stale.to_vec();
+            let stale = match stale {
+                Stale::All => None,
+                Stale::Channels(keys) => Some(keys.to_vec()),
+            };
             lock(&self.journal).note(stream, Write::Repair { found, stale, restored });
         }
         Ok(done)
@@ -180,8 +183,12 @@ impl<B: Backplane> Backplane for FaultyBackplane<B> {
         Ok(())
     }
 
-    async fn head(&self, key: &ChannelKey, stream: &Stream) -> Result<HotHead, BackplaneError> {
-        self.inner().head(key, stream).await
+    async fn heads(
+        &self,
+        stream: &Stream,
+        keys: &[ChannelKey],
+    ) -> Result<Vec<HotHead>, BackplaneError> {
+        self.inner().heads(stream, keys).await
     }
 
     async fn read(

@@ -112,8 +112,9 @@ impl<L: Log> Log for FaultyLog<L> {
         partition: Partition,
         from: Offset,
         max_records: usize,
+        max_bytes: usize,
     ) -> Result<Vec<LogRecord>, LogError> {
-        self.inner.read(partition, from, max_records).await
+        self.inner.read(partition, from, max_records, max_bytes).await
     }
 
     async fn wait_for(&self, partition: Partition, offset: Offset) -> Result<(), LogError> {

@@ -12,6 +12,9 @@ pub(super) struct Snapshot {
     pub(super) epoch: Epoch,
     /// What the checkpoint vouches for.
     pub(super) applied: Position,
+    /// Up to here nobody knows what happened on the channel, but for the events that are stored;
+    /// `None`: the view covers its epoch whole.
+    pub(super) uncovered: Option<Position>,
     /// The channel's newest event, whether it is still stored or not.
     pub(super) head: Option<Position>,
     /// The oldest readable events after the asked position; perhaps not all.
@@ -39,7 +42,13 @@ pub(super) fn answer(
     events.truncate(chained(&events, bounds));
     let (position, more) = match events.last().map(|last| last.position()) {
         None => (start, true),
-        Some(last) if snapshot.head > Some(last) || last.epoch < snapshot.epoch => (last, true),
+        Some(last)
+            if snapshot.head > Some(last)
+                || snapshot.uncovered > Some(last)
+                || last.epoch < snapshot.epoch =>
+        {
+            (last, true)
+        }
         Some(_) => (applied, false),
     };
     HistoryRead::Events { gone, events, position, more }
@@ -48,10 +57,14 @@ pub(super) fn answer(
 /// What is gone after `after` where nothing is readable.
 fn gone_without_events(after: Position, snapshot: &Snapshot) -> Option<Gone> {
     let head = snapshot.head.filter(|head| *head > after);
+    let uncovered = snapshot.uncovered.filter(|uncovered| *uncovered > after);
     if after.epoch < snapshot.epoch {
         let start = Position::start_of(snapshot.epoch);
-        let through = head.map_or(start, |head| head.max(start));
+        let through = head.max(uncovered).map_or(start, |through| through.max(start));
         return Some(Gone { reason: GoneReason::Epoch, through });
+    }
+    if let Some(through) = uncovered.max(head).filter(|_| uncovered.is_some()) {
+        return Some(Gone { reason: GoneReason::Unknown, through });
     }
     head.map(|through| Gone { reason: GoneReason::Retention, through })
 }

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::seams::{Acknowledged, AcknowledgedKey, Checkpoint, ReadFrom};
 use crate::vocabulary::{
-    Channel, ChannelKey, Cursor, Epoch, LogName, Partition, Position, Stream, Tenant,
+    Channel, ChannelKey, Cursor, Epoch, LogName, Offset, Partition, Position, Stream, Tenant,
 };
 
 /// Keys looked up in one statement.
@@ -13,7 +13,7 @@ pub(super) const LOOKUP_KEYS: usize = 64;
 
 /// A concatenated range of events is one value: handing single rows from SQLite's thread to the
 /// reader costs more than reading them. `group_concat` keeps the bytes of a blob as they are.
-const RANGE: &str = "SELECT c.head_epoch, c.head_offset, s.passed, (\
+const RANGE: &str = "SELECT c.head_epoch, c.head_offset, s.passed, s.begins, (\
      SELECT CAST(group_concat(stored, '') AS BLOB) FROM (\
      SELECT stored FROM events WHERE channel_id = c.id AND (epoch, offset) > (?6, ?7) \
      AND time_ms >= ?8 ORDER BY epoch, offset LIMIT ?9)) \
@@ -21,7 +21,7 @@ const RANGE: &str = "SELECT c.head_epoch, c.head_offset, s.passed, (\
      LEFT JOIN streams s ON s.log = ?3 AND s.epoch = ?4 AND s.partition = ?5";
 
 /// The same from the `?6`th newest event on; `?7` is 0.
-const NEWEST: &str = "SELECT c.head_epoch, c.head_offset, s.passed, (\
+const NEWEST: &str = "SELECT c.head_epoch, c.head_offset, s.passed, s.begins, (\
      SELECT CAST(group_concat(stored, '') AS BLOB) FROM (\
      SELECT stored FROM events WHERE channel_id = c.id AND (epoch, offset) >= (coalesce(\
      (SELECT epoch FROM events WHERE channel_id = c.id \
@@ -36,6 +36,7 @@ const NEWEST: &str = "SELECT c.head_epoch, c.head_offset, s.passed, (\
 pub(super) struct Range {
     pub(super) head: Option<Position>,
     pub(super) passed: Option<i64>,
+    pub(super) begins: Option<Offset>,
     pub(super) events: Vec<u8>,
 }
 
@@ -69,8 +70,9 @@ pub(super) async fn range(
         Some(epoch) => Some(Position { epoch: Epoch(epoch), passed: row.try_get(1)? }),
         None => None,
     };
-    let events = row.try_get::<Option<Vec<u8>>, _>(3)?.unwrap_or_default();
-    Ok(Range { head, passed: row.try_get(2)?, events })
+    let events = row.try_get::<Option<Vec<u8>>, _>(4)?.unwrap_or_default();
+    let begins = row.try_get::<Option<i64>, _>(3)?.map(|begins| Offset(begins as u64));
+    Ok(Range { head, passed: row.try_get(2)?, begins, events })
 }
 
 /// The heads of at most `LOOKUP_KEYS` channels.
@@ -131,7 +133,7 @@ pub(super) async fn stream(
     stream: &Stream,
 ) -> Result<Option<StreamRow>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT id, fence, passed, kept_epoch, kept_passed, fingerprint, coalesce((\
+        "SELECT id, fence, passed, kept_epoch, kept_passed, fingerprint, begins, coalesce((\
          SELECT total FROM windows WHERE stream_id = id ORDER BY last_offset DESC LIMIT 1), 0) \
          FROM streams WHERE log = ? AND epoch = ? AND partition = ?",
     )
@@ -151,13 +153,14 @@ fn stream_row(row: &SqliteRow, stream: &Stream) -> Result<StreamRow, sqlx::Error
             position: Position { epoch: stream.epoch, passed },
             last_kept: Position { epoch: Epoch(row.try_get(3)?), passed: row.try_get(4)? },
             fingerprint: row.try_get::<Vec<u8>, _>(5)?.try_into().map_err(|_| damaged())?,
+            begins: Offset(row.try_get::<i64, _>(6)? as u64),
         }),
     };
     Ok(StreamRow {
         id: row.try_get(0)?,
         fence: row.try_get::<i64, _>(1)? as u64,
         checkpoint,
-        window_total: row.try_get::<i64, _>(6)? as u64,
+        window_total: row.try_get::<i64, _>(7)? as u64,
     })
 }
 

@@ -75,7 +75,8 @@ pub(super) async fn checkpoint(
     checkpoint: &Checkpoint,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "UPDATE streams SET passed = ?3, kept_epoch = ?4, kept_passed = ?5, fingerprint = ?6 \
+        "UPDATE streams SET passed = ?3, kept_epoch = ?4, kept_passed = ?5, fingerprint = ?6, \
+         begins = ?7 \
          WHERE id = ?1 AND fence = ?2",
     )
     .bind(stream_id)
@@ -84,6 +85,7 @@ pub(super) async fn checkpoint(
     .bind(checkpoint.last_kept.epoch.0)
     .bind(checkpoint.last_kept.passed)
     .bind(&checkpoint.fingerprint[..])
+    .bind(checkpoint.begins.0 as i64)
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -157,7 +157,8 @@ impl Memory {
         batch.events.retain(|event| Some(event.position()) > stored);
         let window_total = row.window_total + batch.window.len() as u64;
         write::window(connection, row.id, &batch.window, window_total).await?;
-        self.store_events(connection, stream, &batch.events).await?;
+        let uncovered = batch.checkpoint.uncovered();
+        self.store_events(connection, stream, &batch.events, uncovered).await?;
         if let Some(row) = self.streams.get_mut(stream) {
             row.checkpoint = Some(batch.checkpoint);
             row.window_total = window_total;
@@ -170,6 +171,7 @@ impl Memory {
         connection: &mut SqliteConnection,
         stream: &Stream,
         events: &[Arc<Event>],
+        uncovered: Option<Position>,
     ) -> Result<(), sqlx::Error> {
         self.learn_channels(connection, stream, events).await?;
         let mut rows = Vec::with_capacity(events.len());
@@ -178,9 +180,9 @@ impl Memory {
             let Some(known) = self.channels.get_mut(&event.key) else {
                 return Err(sqlx::Error::RowNotFound);
             };
-            // The head is the newest event of everything below this batch: it vouches.
+            // The head is the newest event of everything below this batch, as far as it is covered.
             let prev = match (event.prev, known.head) {
-                (Prev::Unknown, Some(head)) => Prev::At(head),
+                (Prev::Unknown, Some(head)) if Some(head) > uncovered => Prev::At(head),
                 (prev, _) => prev,
             };
             let (head, stored) = (event.position(), row::encode(event, prev));

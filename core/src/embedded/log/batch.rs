@@ -18,6 +18,25 @@ pub(super) struct Batch {
     pub(super) records: Bytes,
 }
 
+/// How much a read may still take: records, and bytes of which the last record may go beyond.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
+impl Room {
+    /// Nothing more may be taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records == 0 || self.bytes == 0
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.records = self.records.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 /// The stored bytes are no batch that this code reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Damaged;
@@ -36,11 +55,11 @@ impl Batch {
         Self { first, last, time_ms, records: packed.freeze() }
     }
 
-    /// Appends the records from `from` on to `out`, until it holds `max`.
+    /// Appends the records from `from` on to `out`, until it is full.
     pub(super) fn unpack(
         &self,
         from: u64,
-        max: usize,
+        room: &mut Room,
         out: &mut Vec<LogRecord>,
     ) -> Result<(), Damaged> {
         if self.records.first() != Some(&FORMAT) {
@@ -48,7 +67,7 @@ impl Batch {
         }
         let mut at = 1;
         for offset in self.first..=self.last {
-            if out.len() >= max {
+            if room.is_empty() {
                 return Ok(());
             }
             let length = self.records.get(at..at + 4).ok_or(Damaged)?;
@@ -59,6 +78,7 @@ impl Batch {
             }
             if offset >= from {
                 let stored = self.records.slice(start..end);
+                room.take(length);
                 out.push(LogRecord { offset: Offset(offset), time_ms: self.time_ms, stored });
             }
             at = end;
@@ -71,14 +91,18 @@ impl Batch {
 mod tests {
     use super::*;
 
+    fn room(records: usize) -> Room {
+        Room { records, bytes: usize::MAX }
+    }
+
     #[test]
     fn golden_bytes() {
         let batch = Batch::pack(7, 99, &[Bytes::from_static(b"ab"), Bytes::new()]);
         assert_eq!(&batch.records[..], b"\x01\0\0\0\x02ab\0\0\0\0");
         let mut out = Vec::new();
-        batch.unpack(8, 10, &mut out).unwrap();
+        batch.unpack(8, &mut room(10), &mut out).unwrap();
         assert_eq!(out, [LogRecord { offset: Offset(8), time_ms: 99, stored: Bytes::new() }]);
-        batch.unpack(7, 2, &mut out).unwrap();
+        batch.unpack(7, &mut room(1), &mut out).unwrap();
         assert_eq!(out.len(), 2);
         assert_eq!(&out[1].stored[..], b"ab");
     }
@@ -87,8 +111,8 @@ mod tests {
     fn damage_is_seen() {
         let mut batch = Batch::pack(0, 0, &[Bytes::from_static(b"abc")]);
         batch.records = batch.records.slice(..6);
-        assert_eq!(batch.unpack(0, 9, &mut Vec::new()), Err(Damaged));
+        assert_eq!(batch.unpack(0, &mut room(9), &mut Vec::new()), Err(Damaged));
         batch.records = Bytes::from_static(b"\x02");
-        assert_eq!(batch.unpack(0, 9, &mut Vec::new()), Err(Damaged));
+        assert_eq!(batch.unpack(0, &mut room(9), &mut Vec::new()), Err(Damaged));
     }
 }

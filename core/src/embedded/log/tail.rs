@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::batch::{Batch, Damaged};
+use super::batch::{Batch, Damaged, Room};
 use crate::seams::LogRecord;
 
 /// Bytes of batches kept in memory for each partition.
@@ -80,8 +80,12 @@ impl Tail {
         self.begin.store(begin, Ordering::Release);
     }
 
-    /// Up to `max` records from `from` on; `None`: the disk has to be asked.
-    pub(super) fn read(&self, from: u64, max: usize) -> Option<Result<Vec<LogRecord>, Damaged>> {
+    /// As many records from `from` on as there is room for; `None`: the disk has to be asked.
+    pub(super) fn read(
+        &self,
+        from: u64,
+        mut room: Room,
+    ) -> Option<Result<Vec<LogRecord>, Damaged>> {
         let newest = self.lock();
         let at = newest.batches.partition_point(|batch| batch.last < from);
         if newest.batches.get(at).is_none_or(|batch| batch.first > from) {
@@ -89,10 +93,10 @@ impl Tail {
         }
         let mut out = Vec::new();
         for batch in newest.batches.range(at..) {
-            if let Err(damaged) = batch.unpack(from, max, &mut out) {
+            if let Err(damaged) = batch.unpack(from, &mut room, &mut out) {
                 return Some(Err(damaged));
             }
-            if out.len() >= max {
+            if room.is_empty() {
                 break;
             }
         }

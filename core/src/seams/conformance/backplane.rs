@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Samples, channel, stream};
-use crate::seams::{Applied, ApplyOutcome, Backplane, Delivery, Ephemeral, HotHead, Link};
+use crate::seams::{Applied, ApplyOutcome, Backplane, Delivery, Ephemeral, HotHead, Link, Stale};
 use crate::vocabulary::{ChannelKey, Event, Position, Prev, Stream};
 
 /// Every check of this suite. `make` makes an empty backplane whose hot history holds at most
@@ -36,9 +36,9 @@ pub async fn an_unknown_partition_needs_a_repair(backplane: &impl Backplane) {
     assert_eq!(backplane.marker(samples.stream()).await, Ok(None));
     let outcomes = apply(backplane, &samples, std::slice::from_ref(&event)).await;
     assert_eq!(outcomes, [ApplyOutcome::Mismatch { marker: None }]);
-    let head = backplane.head(&key, samples.stream()).await.unwrap();
+    let head = head_of(backplane, samples.stream(), &key).await;
     assert_eq!(head, HotHead { head: None, marker: None });
-    assert_eq!(backplane.repair(samples.stream(), None, &[], start).await, Ok(true));
+    assert_eq!(backplane.repair(samples.stream(), None, Stale::All, start).await, Ok(true));
     assert_eq!(apply(backplane, &samples, &[event]).await, [ApplyOutcome::Applied]);
 }
 
@@ -60,7 +60,7 @@ pub async fn applies_compare_the_marker(backplane: &impl Backplane) {
     let mixed = [first[2].clone(), skipped, ahead[0].clone()];
     let outcomes = apply(backplane, &samples, &mixed).await;
     assert_eq!(outcomes, [ApplyOutcome::Repeat, ApplyOutcome::Applied, ApplyOutcome::Applied]);
-    let head = backplane.head(&a, samples.stream()).await.unwrap();
+    let head = head_of(backplane, samples.stream(), &a).await;
     let position = Some(ahead[0].event.position());
     assert_eq!(head, HotHead { head: position, marker: position });
 }
@@ -72,17 +72,22 @@ pub async fn a_repair_compares_the_marker(backplane: &impl Backplane) {
     let events = [samples.event(&a, "1"), samples.event(&b, "2")];
     apply(backplane, &samples, &events).await;
     let (marker, restored) = (Some(events[1].event.position()), events[0].event.position());
+    let other = channel("other");
     for found in [None, Some(restored)] {
-        let repaired = backplane.repair(&stream, found, std::slice::from_ref(&a), restored).await;
+        let stale = Stale::Channels(std::slice::from_ref(&other));
+        let repaired = backplane.repair(&stream, found, stale, restored).await;
         assert_eq!(repaired, Ok(false));
     }
-    assert_eq!(backplane.head(&a, &stream).await.unwrap().head, Some(restored));
-    let stale = std::slice::from_ref(&b);
+    assert_eq!(head_of(backplane, &stream, &a).await.head, Some(restored));
+    let stale = Stale::Channels(std::slice::from_ref(&b));
     assert_eq!(backplane.repair(&stream, marker, stale, restored).await, Ok(true));
-    let head = backplane.head(&b, &stream).await.unwrap();
+    let head = head_of(backplane, &stream, &b).await;
     assert_eq!(head, HotHead { head: None, marker: Some(restored) });
-    assert_eq!(backplane.head(&a, &stream).await.unwrap().head, Some(restored));
+    assert_eq!(head_of(backplane, &stream, &a).await.head, Some(restored));
     assert_eq!(apply(backplane, &samples, &events).await.last(), Some(&ApplyOutcome::Applied));
+    assert_eq!(backplane.repair(&stream, marker, Stale::All, restored).await, Ok(true));
+    let heads = backplane.heads(&stream, &[a, other, b]).await.unwrap();
+    assert_eq!(heads, [HotHead { head: None, marker: Some(restored) }; 3]);
 }
 
 /// Events after a position, the oldest's `prev`, head and marker.
@@ -238,14 +243,20 @@ pub async fn partitions_do_not_meet(backplane: &impl Backplane) {
     apply(backplane, &samples, &[event]).await;
     for other in [stream(1, 1), stream(2, 0)] {
         assert_eq!(backplane.marker(&other).await, Ok(None));
-        let head = backplane.head(&a, &other).await.unwrap();
+        let head = head_of(backplane, &other, &a).await;
         assert_eq!(head, HotHead { head: None, marker: None });
     }
 }
 
+async fn head_of(backplane: &impl Backplane, stream: &Stream, key: &ChannelKey) -> HotHead {
+    let heads = backplane.heads(stream, std::slice::from_ref(key)).await.unwrap();
+    assert_eq!(heads.len(), 1);
+    heads[0]
+}
+
 async fn ready(backplane: &impl Backplane, stream: Stream) -> Samples {
     let samples = Samples::new(stream);
-    let repaired = backplane.repair(samples.stream(), None, &[], samples.position()).await;
+    let repaired = backplane.repair(samples.stream(), None, Stale::All, samples.position()).await;
     assert_eq!(repaired, Ok(true));
     samples
 }

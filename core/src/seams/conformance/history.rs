@@ -49,6 +49,7 @@ pub async fn all<F: HistoryFixture>(fixture: impl Fn() -> F) {
     what_is_too_old_counts_as_removed(&fixture()).await;
     another_epoch_is_a_gap(&fixture()).await;
     an_unknown_predecessor_is_vouched_for_or_a_gap(&fixture()).await;
+    what_lies_before_the_view_is_unknown(&fixture()).await;
     the_newest_events_are_read(&fixture()).await;
     acknowledged_positions_merge(&fixture()).await;
     acknowledged_positions_outlive_the_handle(&fixture()).await;

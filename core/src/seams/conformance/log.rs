@@ -88,7 +88,7 @@ pub async fn concurrent_appends_are_each_held_once(fixture: &impl LogFixture) {
     for placed in callers.join_all().await {
         assert!(placed.is_sorted_by(|(_, a), (_, b)| a.1 < b.1), "{placed:?}");
         for (id, (partition, offset)) in placed {
-            let held = log.read(partition, offset, 1).await.unwrap();
+            let held = log.read(partition, offset, 1, usize::MAX).await.unwrap();
             assert_eq!((held[0].offset, decoded(&held[0]).id.as_str()), (offset, id.as_str()));
             count += 1;
         }
@@ -121,24 +121,32 @@ pub async fn another_epoch_is_refused(fixture: &impl LogFixture) {
     fixture.shut(log).await;
 }
 
-/// By count, at the end, beyond the end.
+/// By count, by bytes, at the end, beyond the end.
 pub async fn reads_are_bounded(fixture: &impl LogFixture) {
     let log = fixture.open().await;
     let (key, epoch) = (channel("a"), log.incarnation().epoch);
     let partition = log.partition(&key);
-    assert_eq!(log.read(partition, Offset(0), 10).await, Ok(vec![]));
+    assert_eq!(log.read(partition, Offset(0), 10, usize::MAX).await, Ok(vec![]));
     let records = (0..10).map(|i| record(&key, &format!("{i}"), epoch)).collect();
     let placed = offsets(&log, records).await;
     for (at, wanted) in [(0, 3), (4, 3), (7, 3), (8, 2), (9, 1)] {
-        let held = log.read(partition, placed[at].1, 3).await.unwrap();
+        let held = log.read(partition, placed[at].1, 3, usize::MAX).await.unwrap();
         let ids: Vec<String> = held.iter().map(|held| decoded(held).id.to_string()).collect();
         let expected: Vec<String> = (at..at + wanted).map(|i| i.to_string()).collect();
         assert_eq!(ids, expected);
     }
+    for (bytes, wanted) in [(0, 1), (1, 1), (usize::MAX, 10)] {
+        let held = log.read(partition, placed[0].1, 99, bytes).await.unwrap();
+        assert_eq!(held.len(), wanted, "{bytes} bytes");
+    }
+    let two = log.read(partition, placed[0].1, 2, usize::MAX).await.unwrap();
+    let bytes = two[0].stored.len() + 1;
+    let held = log.read(partition, placed[0].1, 99, bytes).await.unwrap();
+    assert!((1..=3).contains(&held.len()), "about {bytes} bytes: {}", held.len());
     let end = log.end(partition).await.unwrap();
     assert!(end > placed[9].1 && log.known_end(partition) <= end);
-    assert_eq!(log.read(partition, end, 3).await, Ok(vec![]));
-    let beyond = log.read(partition, Offset(end.0 + 1), 3).await;
+    assert_eq!(log.read(partition, end, 3, usize::MAX).await, Ok(vec![]));
+    let beyond = log.read(partition, Offset(end.0 + 1), 3, usize::MAX).await;
     assert!(matches!(beyond, Err(LogError::BeyondEnd { .. })), "{beyond:?}");
     fixture.shut(log).await;
 }
@@ -185,18 +193,21 @@ pub async fn offsets_are_never_used_twice(fixture: &impl LogFixture) {
     fixture.empty(&log, partition).await;
     let end = log.end(partition).await.unwrap();
     assert!(end > last);
-    let gone = log.read(partition, last, 1).await;
+    let gone = log.read(partition, last, 1, usize::MAX).await;
     assert!(matches!(gone, Err(LogError::Truncated { earliest }) if earliest > last), "{gone:?}");
-    assert_eq!(log.read(partition, end, 1).await, Ok(vec![]));
+    assert_eq!(log.read(partition, end, 1, usize::MAX).await, Ok(vec![]));
     fixture.shut(log).await;
 
     let log = fixture.open().await;
     assert_eq!(log.end(partition).await, Ok(end));
-    let gone = log.read(partition, last, 1).await;
+    let gone = log.read(partition, last, 1, usize::MAX).await;
     assert!(matches!(gone, Err(LogError::Truncated { .. })), "{gone:?}");
     let next = offsets(&log, vec![record(&key, "next", epoch)]).await[0].1;
     assert!(next > last, "{next:?} after {last:?}");
-    assert_eq!(decoded(&log.read(partition, next, 1).await.unwrap()[0]).id.as_str(), "next");
+    assert_eq!(
+        decoded(&log.read(partition, next, 1, usize::MAX).await.unwrap()[0]).id.as_str(),
+        "next"
+    );
     fixture.shut(log).await;
 }
 
@@ -265,12 +276,12 @@ async fn offsets(log: &impl Log, records: Vec<Record>) -> Vec<(Partition, Offset
 /// Everything a partition holds; its offsets must rise.
 async fn read_all(log: &impl Log, partition: Partition) -> Vec<LogRecord> {
     let mut all: Vec<LogRecord> = Vec::new();
-    let mut from = match log.read(partition, Offset(0), 1).await {
+    let mut from = match log.read(partition, Offset(0), 1, usize::MAX).await {
         Err(LogError::Truncated { earliest }) => earliest,
         _ => Offset(0),
     };
     loop {
-        let held = log.read(partition, from, 7).await.unwrap();
+        let held = log.read(partition, from, 7, usize::MAX).await.unwrap();
         let Some(last) = held.last() else { break };
         from = Offset(last.offset.0 + 1);
         all.extend(held);

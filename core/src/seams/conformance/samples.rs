@@ -33,6 +33,7 @@ pub struct Samples {
     stream: Stream,
     next_offset: u64,
     last_kept: Position,
+    begins: Offset,
     heads: std::collections::HashMap<ChannelKey, Position>,
     /// The log time of the next event.
     pub time_ms: u64,
@@ -42,7 +43,8 @@ impl Samples {
     /// From the stream's first record on.
     pub fn new(stream: Stream) -> Self {
         let last_kept = Position::start_of(stream.epoch);
-        Self { stream, next_offset: 0, last_kept, heads: Default::default(), time_ms: 1_000 }
+        let (begins, heads) = (Offset(0), Default::default());
+        Self { stream, next_offset: 0, last_kept, begins, heads, time_ms: 1_000 }
     }
 
     /// The next epoch of the same partition: heads go on.
@@ -50,7 +52,7 @@ impl Samples {
         let epoch = Epoch(self.stream.epoch.0 + 1);
         let stream = Stream { epoch, ..self.stream.clone() };
         let last_kept = Position::start_of(epoch);
-        Self { stream, next_offset: 0, last_kept, ..self.clone() }
+        Self { stream, next_offset: 0, last_kept, begins: Offset(0), ..self.clone() }
     }
 
     /// The partition.
@@ -66,6 +68,13 @@ impl Samples {
     /// A record that a router drops.
     pub fn skip(&mut self) {
         self.next_offset += 1;
+    }
+
+    /// From here on the view covers the log; answers the last position that it does not.
+    pub fn begin_here(&mut self) -> Position {
+        self.begins = Offset(self.next_offset);
+        self.last_kept = self.position();
+        self.position()
     }
 
     /// The channel's next event, with the last kept one before it.
@@ -109,7 +118,12 @@ impl Samples {
     pub fn checkpoint(&self) -> Checkpoint {
         let mut fingerprint = [0; 16];
         fingerprint[..8].copy_from_slice(&self.next_offset.to_be_bytes());
-        Checkpoint { position: self.position(), last_kept: self.last_kept, fingerprint }
+        Checkpoint {
+            position: self.position(),
+            last_kept: self.last_kept,
+            fingerprint,
+            begins: self.begins,
+        }
     }
 }
 

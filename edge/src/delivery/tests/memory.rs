@@ -73,6 +73,7 @@ impl Log for MemoryLog {
         _: Partition,
         from: Offset,
         max_records: usize,
+        _: usize,
     ) -> Result<Vec<LogRecord>, LogError> {
         let records = self.records.lock().unwrap();
         Ok(records.iter().skip(from.0 as usize).take(max_records).cloned().collect())
@@ -133,7 +134,7 @@ impl MemoryHistory {
     /// As if everything up to there was worked off.
     pub(super) fn set_position(&self, position: Position) {
         let (last_kept, fingerprint) = (position, [0; 16]);
-        let checkpoint = Checkpoint { position, last_kept, fingerprint };
+        let checkpoint = Checkpoint { position, last_kept, fingerprint, begins: Offset(0) };
         self.stored.lock().unwrap().checkpoint = Some(checkpoint);
     }
 

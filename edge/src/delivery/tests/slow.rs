@@ -8,7 +8,7 @@ use meridian_core::embedded::InProcessBackplane;
 use meridian_core::embedded::faulty::{Chance, FaultyBackplane};
 use meridian_core::seams::{
     Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link,
-    LinkControl,
+    LinkControl, Stale,
 };
 use meridian_core::vocabulary::{ChannelKey, Position, Stream};
 use tokio::time::sleep;
@@ -105,7 +105,7 @@ impl Backplane for Slow {
         &self,
         stream: &Stream,
         found: Option<Position>,
-        stale: &[ChannelKey],
+        stale: Stale<'_>,
         restored: Position,
     ) -> Result<bool, BackplaneError> {
         self.inner.repair(stream, found, stale, restored).await
@@ -119,11 +119,15 @@ impl Backplane for Slow {
         self.inner.trim_below(stream, checkpoint).await
     }
 
-    async fn head(&self, key: &ChannelKey, stream: &Stream) -> Result<HotHead, BackplaneError> {
+    async fn heads(
+        &self,
+        stream: &Stream,
+        keys: &[ChannelKey],
+    ) -> Result<Vec<HotHead>, BackplaneError> {
         self.dawdle().await;
-        let head = self.inner.head(key, stream).await;
+        let heads = self.inner.heads(stream, keys).await;
         self.dawdle().await;
-        head
+        heads
     }
 
     async fn read(

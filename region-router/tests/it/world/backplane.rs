@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use meridian_core::seams::{
-    Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link,
+    Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link, Stale,
 };
 use meridian_core::vocabulary::{ChannelKey, Event, Position, Prev, Stream};
 
@@ -147,7 +147,7 @@ impl Backplane for TestBackplane {
         &self,
         _: &Stream,
         found: Option<Position>,
-        stale: &[ChannelKey],
+        stale: Stale<'_>,
         restored: Position,
     ) -> Result<bool, BackplaneError> {
         let mut state = self.answer()?;
@@ -156,7 +156,10 @@ impl Backplane for TestBackplane {
         }
         let before = (state.marker, state.streams.clone());
         state.journal.push(before);
-        state.streams.retain(|key, _| !stale.contains(key));
+        match stale {
+            Stale::All => state.streams.clear(),
+            Stale::Channels(keys) => state.streams.retain(|key, _| !keys.contains(key)),
+        }
         state.marker = Some(restored);
         state.repairs += 1;
         drop(state);
@@ -168,10 +171,11 @@ impl Backplane for TestBackplane {
         self.answer().map(|_| ())
     }
 
-    async fn head(&self, key: &ChannelKey, _: &Stream) -> Result<HotHead, BackplaneError> {
+    async fn heads(&self, _: &Stream, keys: &[ChannelKey]) -> Result<Vec<HotHead>, BackplaneError> {
         let state = self.answer()?;
-        let head = state.streams.get(key).and_then(|hot| hot.last()).map(|e| e.position());
-        Ok(HotHead { head, marker: state.marker })
+        let head = |key: &ChannelKey| Some(state.streams.get(key)?.last()?.position());
+        let hot = |key: &ChannelKey| HotHead { head: head(key), marker: state.marker };
+        Ok(keys.iter().map(hot).collect())
     }
 
     async fn read(

@@ -109,6 +109,7 @@ impl Log for TestLog {
         _: Partition,
         from: Offset,
         max_records: usize,
+        _: usize,
     ) -> Result<Vec<LogRecord>, LogError> {
         let state = self.state();
         if state.down {

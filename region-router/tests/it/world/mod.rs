@@ -170,7 +170,7 @@ impl World {
 
     /// Whether the backplane knows a head, and vouches for it.
     pub(crate) async fn hot_head(&self, channel: &str) -> (Option<Position>, Option<Position>) {
-        let hot = self.backplane.head(&key(channel), &stream()).await.unwrap();
+        let hot = self.backplane.heads(&stream(), &[key(channel)]).await.unwrap()[0];
         (hot.head, hot.marker)
     }
 }

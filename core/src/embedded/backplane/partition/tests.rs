@@ -29,7 +29,7 @@ fn at(passed: i64) -> Position {
 /// A partition that is ready for offset 0.
 fn ready() -> Partition {
     let mut partition = Partition::default();
-    assert!(partition.repair(None, &[], at(-1)));
+    assert!(partition.repair(None, Stale::All, at(-1)));
     partition
 }
 

@@ -1,6 +1,6 @@
 //! The writes that a backplane carried out, in order, to make an older state of it again.
 
-use crate::seams::{Applied, Backplane, BackplaneError};
+use crate::seams::{Applied, Backplane, BackplaneError, Stale};
 use crate::vocabulary::{ChannelKey, Position, Stream};
 
 #[derive(Default)]
@@ -18,7 +18,12 @@ pub(super) struct Noted {
 #[derive(Debug, Clone)]
 pub(super) enum Write {
     Apply(Applied),
-    Repair { found: Option<Position>, stale: Vec<ChannelKey>, restored: Position },
+    /// `stale: None`: all of the partition's channels.
+    Repair {
+        found: Option<Position>,
+        stale: Option<Vec<ChannelKey>>,
+        restored: Position,
+    },
     Trim(Position),
 }
 
@@ -54,6 +59,7 @@ impl Noted {
                 backplane.apply(&self.stream, std::slice::from_ref(applied)).await?;
             }
             Write::Repair { found, stale, restored } => {
+                let stale = stale.as_deref().map_or(Stale::All, Stale::Channels);
                 backplane.repair(&self.stream, *found, stale, *restored).await?;
             }
             Write::Trim(checkpoint) => {

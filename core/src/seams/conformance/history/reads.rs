@@ -235,6 +235,44 @@ pub async fn an_unknown_predecessor_is_vouched_for_or_a_gap(fixture: &impl Histo
     fixture.shut(history).await;
 }
 
+/// A view built from a log whose beginning was gone: who comes from before it may have missed
+/// something on every channel, whatever is stored of it from earlier.
+pub async fn what_lies_before_the_view_is_unknown(fixture: &impl HistoryFixture) {
+    let history = fixture.open().await;
+    let (mut samples, a, b, c) =
+        (Samples::new(stream(1, 0)), channel("a"), channel("b"), channel("c"));
+    let start = samples.position();
+    let fence = claim(&history, &samples).await.fence;
+    let old = samples.events(&a, 2);
+    commit(&history, &samples, fence, &old).await;
+    for _ in 0..5 {
+        samples.skip();
+    }
+    let through = samples.begin_here();
+    commit(&history, &samples, fence, &[]).await;
+    let unknown = Some(Gone { reason: GoneReason::Unknown, through });
+
+    let position = old[1].event.position();
+    let first = read_after(&history, &samples, &a, start).await;
+    assert_eq!(first, Read { gone: None, events: plain(&old), position, more: true });
+    let nothing = Read { gone: unknown, events: vec![], position: samples.position(), more: false };
+    assert_eq!(read_after(&history, &samples, &a, position).await, nothing);
+    assert_eq!(read_after(&history, &samples, &c, start).await, nothing);
+    let covered = read_after(&history, &samples, &c, through).await;
+    assert_eq!((covered.gone, covered.more), (None, false));
+
+    let first_of_b = samples.event_with_prev(&b, "of b", Prev::Unknown);
+    let next_of_a = samples.event_with_prev(&a, "of a", Prev::Unknown);
+    commit(&history, &samples, fence, &[first_of_b.clone(), next_of_a.clone()]).await;
+    for (key, event, after) in [(&b, first_of_b, start), (&a, next_of_a, position)] {
+        let through = Position::before(Epoch(1), event.event.offset);
+        let read = read_after(&history, &samples, key, after).await;
+        assert_eq!(read.gone, Some(Gone { reason: GoneReason::Unknown, through }), "{key:?}");
+        assert_eq!(read.events, plain(&[event]));
+    }
+    fixture.shut(history).await;
+}
+
 /// As many as there are, oldest first, without a gap before them; none of none.
 pub async fn the_newest_events_are_read(fixture: &impl HistoryFixture) {
     let history = fixture.open().await;
