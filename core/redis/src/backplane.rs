@@ -9,7 +9,7 @@ use fred::clients::{Client, WithOptions};
 use fred::interfaces::{ClientLike as _, PubsubInterface as _};
 use meridian_core::policy::Policies;
 use meridian_core::seams::{
-    Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link,
+    Applied, ApplyOutcome, Backplane, BackplaneError, Ephemeral, HotHead, HotRead, Link, Stale,
 };
 use meridian_core::vocabulary::{ChannelKey, Position, Stream};
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use crate::hot;
 use crate::keys::{Layout, PartitionKeys};
 use crate::link::{self, Wanted};
 use crate::options::{HotBounds, OptionsError, RedisOptions};
-use crate::retain::{Dropped, Keeper};
+use crate::retain::Keeper;
 use crate::scripts::{Scripts, unavailable};
 
 /// Events that wait between a connection and a link, beside the link's own.
@@ -81,18 +81,6 @@ impl RedisBackplane {
         self.reads.client().with_options(&self.connector.at_once())
     }
 
-    async fn repair_dropping(
-        &self,
-        stream: &Stream,
-        found: Option<Position>,
-        dropped: Dropped<'_>,
-        restored: Position,
-    ) -> Result<bool, BackplaneError> {
-        let (client, keys) = (self.writer(), self.layout.partition(stream));
-        let keeper = self.keeper(&client, &keys, stream);
-        keeper.repair(found, dropped, restored).await
-    }
-
     fn keeper<'a>(
         &'a self,
         client: &'a WithOptions<Client>,
@@ -123,10 +111,11 @@ impl Backplane for RedisBackplane {
         &self,
         stream: &Stream,
         found: Option<Position>,
-        stale: &[ChannelKey],
+        stale: Stale<'_>,
         restored: Position,
     ) -> Result<bool, BackplaneError> {
-        self.repair_dropping(stream, found, Dropped::Channels(stale), restored).await
+        let (client, keys) = (self.writer(), self.layout.partition(stream));
+        self.keeper(&client, &keys, stream).repair(found, stale, restored).await
     }
 
     async fn trim_below(
@@ -140,11 +129,13 @@ impl Backplane for RedisBackplane {
         keeper.trim_below(checkpoint, self.hot.partition_bytes, keep).await
     }
 
-    async fn head(&self, key: &ChannelKey, stream: &Stream) -> Result<HotHead, BackplaneError> {
-        let keys = self.layout.partition(stream);
-        let one = std::slice::from_ref(key);
-        let heads = hot::heads(&self.reader(), &self.scripts.heads, &keys, stream, one).await?;
-        heads.into_iter().next().ok_or(BackplaneError)
+    async fn heads(
+        &self,
+        stream: &Stream,
+        keys: &[ChannelKey],
+    ) -> Result<Vec<HotHead>, BackplaneError> {
+        let partition = self.layout.partition(stream);
+        hot::heads(&self.reader(), &self.scripts.heads, &partition, stream, keys).await
     }
 
     async fn read(

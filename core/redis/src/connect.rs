@@ -14,12 +14,14 @@ use fred::types::{ConnectHandle, RespVersion};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use tokio::time::timeout;
 
 use crate::options::{OptionsError, RedisOptions};
 
 /// Commands that wait for one connection. More are refused at once.
 const QUEUED_COMMANDS: usize = 8_192;
 const FIRST_RECONNECT_PAUSE_MS: u32 = 20;
+const CONNECTED_CHECK: Duration = Duration::from_millis(20);
 
 /// A node that answers thus is not the one to ask: find the master again.
 const WRONG_NODE: [ReconnectError; 3] =
@@ -122,7 +124,13 @@ impl Connection {
 
     /// Whether it was connected within `limit`.
     pub(crate) async fn connected(&self, limit: Duration) -> bool {
-        matches!(tokio::time::timeout(limit, self.client.wait_for_connect()).await, Ok(Ok(())))
+        let connected = async {
+            // `fred` may connect between its look at the state and its wait for the change.
+            while !self.client.is_connected() {
+                let _ = timeout(CONNECTED_CHECK, self.client.wait_for_connect()).await;
+            }
+        };
+        timeout(limit, connected).await.is_ok()
     }
 }
 

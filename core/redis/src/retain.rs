@@ -4,7 +4,7 @@
 use fred::clients::{Client, WithOptions};
 use fred::interfaces::ClientLike as _;
 use fred::types::{ClusterHash, CustomCommand, Value};
-use meridian_core::seams::BackplaneError;
+use meridian_core::seams::{BackplaneError, Stale};
 use meridian_core::vocabulary::{ChannelKey, Position, Stream};
 
 use crate::apply::{number, partition_keys};
@@ -17,14 +17,6 @@ const STEP: usize = 128;
 const ROUNDS: usize = 16;
 /// Above every place.
 const BEYOND: u64 = 1 << 53;
-
-/// Which hot history a repair drops.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Dropped<'a> {
-    /// The partition's.
-    All,
-    Channels(&'a [ChannelKey]),
-}
 
 /// One partition, for the calls of this module.
 pub(crate) struct Keeper<'a> {
@@ -86,15 +78,15 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    /// Sets the marker if it is the one found, once what is `dropped` is gone.
+    /// Sets the marker if it is the one found, once what is `stale` is gone.
     pub(crate) async fn repair(
         &self,
         found: Option<Position>,
-        dropped: Dropped<'_>,
+        stale: Stale<'_>,
         restored: Position,
     ) -> Result<bool, BackplaneError> {
         let found = found.map(marker).unwrap_or_default();
-        if let Dropped::Channels(channels) = dropped {
+        if let Stale::Channels(channels) = stale {
             for step in channels.chunks(STEP) {
                 let names: Vec<String> = step.iter().map(member).collect();
                 if !self.drop_step(&names, &found).await? {
@@ -102,7 +94,7 @@ impl Keeper<'_> {
                 }
             }
         }
-        let all = matches!(dropped, Dropped::All);
+        let all = stale == Stale::All;
         loop {
             let args = vec![
                 found.as_str().into(),

@@ -7,7 +7,7 @@ use meridian_core::seams::conformance::backplane as suite;
 use meridian_redis::{HotBounds, RedisBackplane, RedisOptions, Timing};
 
 /// Long enough for a busy machine: a test that waits for it has failed.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// The suite's bounds, a prefix of its own, and short pauses.
 pub(crate) fn options(url: &str) -> RedisOptions {
