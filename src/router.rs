@@ -102,7 +102,8 @@ fn group(config: &Config, stores: &RegionStores, region: &Region) -> Result<Kafk
     let kafka = region::kafka(&stores.kafka);
     let id = format!("{}.{}.{}", kafka.prefix, region::LOG, config.node.region);
     let options = GroupOptions { id, session: SESSION };
-    KafkaGroup::join(&kafka, region.log.record(), &options).context("cannot join the routers' group")
+    KafkaGroup::join(&kafka, region.log.record(), &options)
+        .context("cannot join the routers' group")
 }
 
 /// The servers, which a router waits for, and how the router is doing.

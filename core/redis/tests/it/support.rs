@@ -41,3 +41,9 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, ready: impl Fn()
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// What `redis-cli` prints.
+pub(crate) fn redis_cli(url: &str, args: &[&str]) -> String {
+    let output = std::process::Command::new("redis-cli").arg("-u").arg(url).args(args).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
