@@ -77,7 +77,9 @@ async fn start(
 ) -> Result<RunningNode> {
     let files = config.tls.certificate.clone().context("no certificate")?;
     let certificates = Certificates::from_files(files.certificate, files.key)?;
-    let reset_key = ResetKey::kept_in(&config.storage.dir, &config.node.name)
+    let dir = &config.storage.dir;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let reset_key = ResetKey::kept_in(dir, &config.node.name)
         .context("cannot keep a key in the data folder")?;
     let policies = Arc::new(config.policies.clone());
     let parts = health::watch(&region);

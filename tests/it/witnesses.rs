@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use meridian_client::{Client, From, Publish, Transport, Update};
+use meridian_client::{Builder, Client, From, Publish, Transport, Update};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,9 @@ pub(crate) struct Cast {
     /// Between two publishes of one publisher.
     pub(crate) pace: Duration,
 }
+
+/// How the client of this number gets in.
+pub(crate) type Door<'a> = dyn Fn(usize, Transport) -> Builder + Sync + 'a;
 
 /// Publishers and readers at work.
 pub(crate) struct Witnesses {
@@ -65,11 +68,16 @@ fn transport(n: usize) -> Transport {
 impl Witnesses {
     /// Connects everyone, subscribes, and begins to publish.
     pub(crate) async fn start(node: &Node, cast: &Cast) -> Self {
+        Self::start_at(&|_, transport| builder(node, transport), cast).await
+    }
+
+    /// The same, each going where `door` says.
+    pub(crate) async fn start_at(door: &Door<'_>, cast: &Cast) -> Self {
         let channels: Vec<String> =
             (0..cast.channels).map(|n| format!("room:record-{n}")).collect();
         let mut readers = JoinSet::new();
         for n in 0..cast.readers {
-            let client = client(node, n, "reader").await;
+            let client = client(door, n, "reader").await;
             let channel = channels[n / 2 % channels.len()].clone();
             let room = client.subscribe(&channel, From::Now).await.expect("a subscription");
             let name = format!("reader {n} on {:?}", transport(n));
@@ -78,7 +86,7 @@ impl Witnesses {
         let (stop, acknowledged) = (CancellationToken::new(), Arc::default());
         let mut publishers = JoinSet::new();
         for n in 0..cast.publishers {
-            let client = client(node, n, &format!("publisher-{n}")).await;
+            let client = client(door, n, &format!("publisher-{n}")).await;
             let work = Publisher {
                 n,
                 client,
@@ -97,13 +105,18 @@ impl Witnesses {
     }
 
     /// Ends the publishing, waits until every reader has all, and compares.
-    pub(crate) async fn finish(mut self, node: &Node) -> Verdict {
+    pub(crate) async fn finish(self, node: &Node) -> Verdict {
+        self.finish_at(&|_, transport| builder(node, transport)).await
+    }
+
+    /// The same, where the end is published through `door`.
+    pub(crate) async fn finish_at(mut self, door: &Door<'_>) -> Verdict {
         self.stop.cancel();
         let mut published = Vec::new();
         while let Some(record) = self.publishers.join_next().await {
             published.push(record.expect("a publisher's record"));
         }
-        let client = client(node, 0, "ender").await;
+        let client = client(door, 0, "ender").await;
         for channel in &self.channels {
             client.publish(Publish::json(channel, "1").id(END)).await.expect("the end");
         }
@@ -115,8 +128,8 @@ impl Witnesses {
     }
 }
 
-async fn client(node: &Node, n: usize, user: &str) -> Client {
-    let builder = builder(node, transport(n)).token(token(user));
+async fn client(door: &Door<'_>, n: usize, user: &str) -> Client {
+    let builder = door(n, transport(n)).token(token(user));
     builder.request_timeout(Duration::from_secs(60)).connect().await.expect("a connection")
 }
 

@@ -1,0 +1,188 @@
+//! Two regions on real servers: one Kafka, a Redis and a Postgres for each region, and each region's
+//! edge and router as processes. Owns how they are configured, started, killed and started again.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use meridian_client::{Builder, CertificateHash, Choice, Client, Transport};
+use meridian_stack::{Counts, Stack};
+
+use crate::node::{eventually_async, eventually_within};
+use crate::{SECRET, certificate, request};
+
+/// A busy machine starts a broker's clients slowly.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The servers and the processes. All end with it.
+pub(crate) struct Regions {
+    pub(crate) stack: Stack,
+    dir: tempfile::TempDir,
+    processes: Vec<Process>,
+    certificate: CertificateHash,
+    clients: [SocketAddr; 2],
+    admins: Vec<SocketAddr>,
+}
+
+struct Process {
+    /// `edge1`, `router2`.
+    name: String,
+    child: Child,
+}
+
+impl Regions {
+    /// Starts everything; returns when all of it is ready.
+    pub(crate) async fn start() -> Self {
+        let stack = Stack::start(Counts { redis: 2, postgres: 2, kafka: 1 });
+        let dir = tempfile::tempdir().expect("a directory");
+        let certificate = certificate::write(dir.path());
+        let clients = [free_address(), free_address()];
+        let mut regions =
+            Self { stack, dir, processes: Vec::new(), certificate, clients, admins: Vec::new() };
+        for region in 1..=2 {
+            regions.configure("edge", region);
+            regions.configure("router", region);
+            regions.migrate(region);
+        }
+        // The routers make the log; an edge that comes first would do as well.
+        for name in ["router1", "router2", "edge1", "edge2"] {
+            regions.spawn(name).await;
+        }
+        regions
+    }
+
+    /// A client whose home is this region (1 or 2), and which may go to the other.
+    pub(crate) fn door(&self, region: usize, transport: Transport) -> Builder {
+        let url = |region: usize| format!("http://{}", self.clients[region - 1]);
+        Client::builder(url(region))
+            .region(url(3 - region))
+            .certificate_hash(self.certificate)
+            .transport(Choice::Only(transport))
+            .reconnect_delay(Duration::from_millis(50), Duration::from_millis(500))
+            .connect_timeout(Duration::from_secs(30))
+    }
+
+    /// `kill -9` of `edge1`, `router2`, `redis1`, `pg2` or `kafka1`.
+    pub(crate) fn kill(&mut self, name: &str) {
+        match self.processes.iter().position(|process| process.name == name) {
+            Some(at) => {
+                let mut process = self.processes.remove(at);
+                process.child.kill().expect("the process is ours");
+                process.child.wait().expect("the process is ours");
+            }
+            None => self.stack.kill(name),
+        }
+    }
+
+    /// Starts again what was killed; returns when it is ready.
+    pub(crate) async fn revive(&mut self, name: &str) {
+        if name.starts_with("edge") || name.starts_with("router") {
+            self.spawn(name).await;
+        } else {
+            self.stack.restart(name);
+        }
+    }
+
+    /// What a process has logged.
+    pub(crate) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    fn configure(&mut self, kind: &str, region: usize) {
+        let (stack, admin) = (&self.stack, free_address());
+        self.admins.push(admin);
+        let number = u32::try_from(region).expect("a small number");
+        let (redis, postgres) = (stack.redis(number), stack.postgres(number));
+        let postgres = postgres.split('?').next().unwrap_or(postgres);
+        let text = format!(
+            "[node]\nname = '{kind}{region}'\nregion = 'region-{region}'\n\
+             [listen]\nclient = '{}'\nadmin = '{admin}'\nworkers = 2\n\
+             [tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\nplain_tcp = true\n\
+             [storage]\ndir = '{kind}{region}'\n\
+             [kafka]\nbootstrap = '{}'\npartitions = 8\nreplication = 1\n\
+             [redis]\nurl = '{redis}'\n\
+             [postgres]\nurl = '{postgres}'\nplain = true\n\
+             [regions.region-1]\nurl = 'http://{}'\n[regions.region-2]\nurl = 'http://{}'\n\
+             [[auth.keys]]\nid = 'main'\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n\
+             [namespaces.room]\nsubscribe = ['tenant']\npublish = ['tenant']\n",
+            self.clients[region - 1],
+            stack.kafka(),
+            self.clients[0],
+            self.clients[1],
+        );
+        std::fs::write(self.config(&format!("{kind}{region}")), text).expect("a file of ours");
+    }
+
+    fn config(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.toml"))
+    }
+
+    fn migrate(&self, region: usize) {
+        let config = self.config(&format!("router{region}"));
+        let done = command().arg("migrate").arg("--config").arg(config).output();
+        let done = done.expect("the built command starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    async fn spawn(&mut self, name: &str) {
+        let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let log = self.dir.path().join(format!("{name}.log"));
+        let log = File::options().append(true).create(true).open(log).expect("a file of ours");
+        let out = self.dir.path().join(format!("{name}.out"));
+        let mut child = command()
+            .arg(kind)
+            .arg("--config")
+            .arg(self.config(name))
+            .current_dir(self.dir.path())
+            .stdout(File::create(&out).expect("a file of ours"))
+            .stderr(log)
+            .spawn()
+            .expect("the built command starts");
+        let admin = eventually_within(PATIENCE, name, || {
+            if let Ok(Some(status)) = child.try_wait() {
+                panic!("{name} ended with {status}: {}", self.log(name));
+            }
+            let text = std::fs::read_to_string(&out).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("admin http://"))?;
+            line.parse::<SocketAddr>().ok()
+        })
+        .await;
+        self.processes.push(Process { name: name.to_owned(), child });
+        eventually_async(name, || async move {
+            let answer = request::get(admin, "/readyz").await.ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Regions {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+        if std::thread::panicking() {
+            for name in ["router1", "router2", "edge1", "edge2"] {
+                let log = self.log(name);
+                let from = log.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
+                eprintln!("{name}'s log ends with:\n{}", &log[from..]);
+            }
+        }
+    }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A port that is free for TCP and UDP now.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    UdpSocket::bind(address).map_or_else(|_| free_address(), |_| address)
+}
