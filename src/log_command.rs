@@ -8,8 +8,14 @@ use meridian_kafka::{EpochRecord, KafkaLog};
 
 use crate::{process, region};
 
+const HELP: &str = "\
+Examples:
+  meridian log show --config meridian.toml
+  meridian log new-epoch --config meridian.toml";
+
 /// Show the log's epoch, or begin the next one
 #[derive(Debug, Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Options {
     #[command(subcommand)]
     action: Action,

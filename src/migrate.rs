@@ -12,6 +12,7 @@ use crate::{process, region};
 /// Makes the schema if it is missing. Run it before the first edge or router of a version starts; those
 /// of the version before go on with it.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  meridian migrate --config meridian.toml")]
 pub(crate) struct Options {
     /// The configuration
     #[arg(long, value_name = "FILE")]
