@@ -12,6 +12,7 @@ mod names;
 mod node;
 mod ops;
 mod publish;
+mod regions;
 mod session;
 mod transport;
 mod worker;
