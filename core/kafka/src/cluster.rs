@@ -46,6 +46,8 @@ impl Cluster {
 
     /// The topic as it is now; `None`: there is none.
     pub(crate) fn describe(&self, topic: &str) -> Result<Option<Described>, KafkaError> {
+        // Without a broker the request for a description burns a core until it times out; this one waits.
+        self.admin.inner().fetch_metadata(Some(topic), self.request)?;
         identity::describe(self.admin.inner(), topic, self.request)
     }
 

@@ -18,7 +18,8 @@ use tokio::sync::watch;
 
 use crate::cluster::blocking;
 use crate::context;
-use crate::epochs::EpochRecord;
+use crate::epochs::{EpochRecord, OpenError};
+use crate::log::KafkaLog;
 use crate::options::Options;
 
 /// How often the member looks whether it is to leave.
@@ -45,8 +46,12 @@ struct Membership {
 }
 
 impl KafkaGroup {
-    /// Joins; what is owned comes later, and changes.
-    pub fn join(
+    /// Joins the group that shares the log's partitions; what is owned comes later, and changes.
+    pub fn join(log: &KafkaLog, group: &GroupOptions) -> Result<Self, OpenError> {
+        Ok(Self::subscribe(log.options(), log.record(), group)?)
+    }
+
+    fn subscribe(
         options: &Options,
         epoch: &EpochRecord,
         group: &GroupOptions,

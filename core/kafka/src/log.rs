@@ -30,6 +30,7 @@ const WARM_UP: Duration = Duration::from_secs(3);
 pub struct KafkaLog {
     incarnation: Incarnation,
     record: EpochRecord,
+    options: Arc<Options>,
     state: watch::Receiver<LogState>,
     tails: Arc<Tails>,
     /// Taken out when the log is dropped.
@@ -62,7 +63,7 @@ impl KafkaLog {
         tasks.spawn(reading.clone().run());
         let watcher = Watcher {
             cluster: cluster.clone(),
-            options,
+            options: options.clone(),
             log: log.clone(),
             record: record.clone(),
             state: sender,
@@ -71,6 +72,7 @@ impl KafkaLog {
         Ok(Self {
             incarnation: record.incarnation(&log),
             record,
+            options,
             state,
             tails,
             clients: Some(Clients { writer, reading, _cluster: cluster }),
@@ -86,6 +88,10 @@ impl KafkaLog {
     /// What is recorded of this epoch.
     pub fn record(&self) -> &EpochRecord {
         &self.record
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Stores what is queued, then ends the clients. Later calls answer `Unavailable`.

@@ -17,8 +17,10 @@ use tokio::sync::Notify;
 
 use crate::context::Context;
 
-/// Records that are taken out of the client's queue at once.
+/// Records that are taken out of the client's queue at once,
 const TAKE: usize = 512;
+/// and about so many bytes: the client fetches on while it is emptied.
+const TAKE_BYTES: usize = 1 << 20;
 
 /// A read's bounds.
 #[derive(Debug, Clone, Copy)]
@@ -191,8 +193,8 @@ impl Reader {
 impl Standing {
     /// Whether any record came.
     fn take_from_queue(&mut self) -> Result<bool, KafkaError> {
-        let mut any = false;
-        while self.taken.len() < TAKE {
+        let (mut any, mut bytes) = (false, 0);
+        while self.taken.len() < TAKE && bytes < TAKE_BYTES {
             match self.queue.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
@@ -202,6 +204,7 @@ impl Standing {
                     }
                     any = true;
                     let stored = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+                    bytes += stored.len();
                     let time_ms = message.timestamp().to_millis().unwrap_or(0);
                     let time_ms = u64::try_from(time_ms).unwrap_or(0);
                     self.taken.push_back(LogRecord { offset: Offset(offset), time_ms, stored });

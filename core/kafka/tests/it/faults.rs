@@ -10,7 +10,9 @@ use meridian_core::vocabulary::{Offset, Partition, Record};
 use meridian_kafka::{KafkaLog, Options};
 use meridian_stack::{Counts, Stack};
 
-use crate::help::{append_one, broker, channel_of, eventually, open, options, record};
+use crate::help::{
+    append_one, broker, channel_in_each, channel_of, eventually, leaders, open, options, record,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_records_outlive_a_killed_broker() {
@@ -151,6 +153,78 @@ async fn a_log_that_is_gone_refuses_in_bounded_time() {
     assert_eq!((ids[0].as_str(), ids.last().unwrap().as_str()), ("before", "after"));
     assert_eq!(after.cursor.position.passed as u64, held.last().unwrap().offset.0);
     assert!(!ids.iter().any(|id| id == "refused" || id == "as-well"), "{ids:?}");
+    log.close().await;
+}
+
+/// Also when nothing else is published, and after the producer was given up because of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_without_a_leader_costs_only_itself() {
+    let stack = Stack::start(Counts { kafka: 3, ..Counts::default() });
+    let mut options = options(&stack, 6);
+    options.topics.replication = Some(1);
+    options.topics.min_insync = Some(1);
+    options.acknowledge = Duration::from_secs(3);
+    options.abandon = Duration::from_secs(6);
+    let log = open(&options).await;
+    let keys = channel_in_each(&log);
+    for key in &keys {
+        append_one(&log, key, "before").await.unwrap();
+    }
+    let leaders = leaders(&options, &log.record().topic);
+    stack.kill(&format!("kafka{}", leaders[0]));
+    let is_dead = |partition: &usize| leaders[*partition] == leaders[0];
+    let dead: Vec<usize> = (0..6).filter(is_dead).collect();
+    let well: Vec<usize> = (0..6).filter(|partition| !is_dead(partition)).collect();
+    assert!(!well.is_empty(), "{leaders:?}");
+
+    for round in 0..4 {
+        let id = format!("round-{round}");
+        for partition in &dead {
+            assert!(append_one(&log, &keys[*partition], &id).await.is_err());
+        }
+        for partition in &well {
+            let started = Instant::now();
+            eventually("the others go on", async || {
+                append_one(&log, &keys[*partition], &id).await.ok()
+            })
+            .await;
+            assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        }
+    }
+    stack.restart(&format!("kafka{}", leaders[0]));
+    for key in &keys {
+        eventually("all are well", async || append_one(&log, key, "after").await.ok()).await;
+    }
+    log.close().await;
+}
+
+/// A broker that hangs keeps its connections: only the silence tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_hangs_is_noticed_by_its_silence() {
+    let stack = broker();
+    let options = options(&stack, 4);
+    let log = open(&options).await;
+    let key = channel("a");
+    let first = append_one(&log, &key, "before").await.unwrap();
+    stack.pause("kafka1");
+    let (unknown, refused) = tokio::join!(append_one(&log, &key, "hangs"), async {
+        tokio::time::sleep(options.silence + Duration::from_millis(300)).await;
+        let started = Instant::now();
+        (append_one(&log, &key, "refused").await, started.elapsed())
+    });
+    assert_eq!(unknown, Err(AppendError::OutcomeUnknown));
+    assert_eq!(refused.0, Err(AppendError::Unavailable));
+    assert!(refused.1 < Duration::from_millis(200), "{:?}", refused.1);
+    stack.resume("kafka1");
+    // What hung is stored after all, and its acknowledgement opens the log again.
+    eventually("the log opens", async || append_one(&log, &key, "after").await.ok()).await;
+    let partition = log.partition(&key);
+    let from = Offset(first.cursor.position.passed as u64);
+    let held = log.read(partition, from, 9, usize::MAX).await.unwrap();
+    let ids: Vec<String> =
+        held.iter().map(|held| Record::decode(&held.stored).unwrap().id.to_string()).collect();
+    assert_eq!(ids, ["before", "hangs", "after"]);
+    assert!(log.state().borrow().ended().is_none());
     log.close().await;
 }
 

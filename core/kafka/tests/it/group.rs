@@ -37,10 +37,10 @@ async fn members_share_the_partitions() {
     let stack = broker();
     let options = options(&stack, PARTITIONS);
     let log = open(&options).await;
-    let first = KafkaGroup::join(&options, log.record(), &group()).unwrap();
+    let first = KafkaGroup::join(&log, &group()).unwrap();
     owns("alone", first.owned(), PARTITIONS).await;
 
-    let second = KafkaGroup::join(&options, log.record(), &group()).unwrap();
+    let second = KafkaGroup::join(&log, &group()).unwrap();
     let (of_first, of_second) = tokio::join!(
         owns("the first of two", first.owned(), PARTITIONS / 2),
         owns("the second of two", second.owned(), PARTITIONS / 2),
@@ -53,7 +53,7 @@ async fn members_share_the_partitions() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 
     // Dropped, it leaves as well.
-    let third = KafkaGroup::join(&options, log.record(), &group()).unwrap();
+    let third = KafkaGroup::join(&log, &group()).unwrap();
     owns("the third", third.owned(), PARTITIONS / 2).await;
     let started = Instant::now();
     drop(third);
@@ -91,7 +91,7 @@ async fn member() {
     };
     let mut options = meridian_kafka::Options::new(&bootstrap);
     options.prefix = prefix;
-    let log = KafkaLog::open(options.clone(), global()).await.unwrap();
-    let _member = KafkaGroup::join(&options, log.record(), &group()).unwrap();
+    let log = KafkaLog::open(options, global()).await.unwrap();
+    let _member = KafkaGroup::join(&log, &group()).unwrap();
     eventually("the end of the process", async || None::<()>).await;
 }

@@ -80,6 +80,29 @@ pub(crate) fn admin(options: &Options) -> AdminClient<DefaultClientContext> {
     config.create().unwrap()
 }
 
+/// The broker that leads each partition.
+pub(crate) fn leaders(options: &Options, topic: &str) -> Vec<i32> {
+    let admin = admin(options);
+    let asked = admin.inner().fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+    let mut leaders: Vec<(i32, i32)> =
+        asked.topics()[0].partitions().iter().map(|found| (found.id(), found.leader())).collect();
+    leaders.sort_unstable();
+    leaders.into_iter().map(|(_, leader)| leader).collect()
+}
+
+/// A channel in each partition.
+pub(crate) fn channel_in_each(log: &impl Log) -> Vec<ChannelKey> {
+    let count = log.incarnation().partitions as usize;
+    let mut found: Vec<Option<ChannelKey>> = vec![None; count];
+    for key in (0..).map(|number| channel(&format!("c{number}"))) {
+        found[log.partition(&key).0 as usize].get_or_insert(key);
+        if found.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    found.into_iter().flatten().collect()
+}
+
 /// Deletes a topic and makes another of its name.
 pub(crate) async fn recreate(options: &Options, topic: &str, partitions: i32) {
     delete(options, topic).await;
