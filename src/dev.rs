@@ -1,11 +1,12 @@
 //! `meridian dev`: a whole node in one process, for development and for looking at.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use meridian_core::config::{Config, Origins};
+use meridian_core::config::{Config, OriginError, Origins};
 
 use crate::{configuration, development, embedded, logging};
 
@@ -18,6 +19,11 @@ pub(crate) struct Options {
     /// Replay something onto its channels, on a loop
     #[arg(long, value_enum)]
     pub(crate) demo: Option<Demo>,
+    /// How many regions: each with its own node and stores, all of one log
+    ///
+    /// The further ones listen on the ports two, four and so on above the first one's.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4))]
+    pub(crate) regions: u16,
     /// Make TCP TLS too, with the self-made certificate (UDP is always encrypted)
     #[arg(long)]
     pub(crate) tls: bool,
@@ -46,15 +52,54 @@ const HELP: &str = "\
 Examples:
   meridian dev
   meridian dev --demo flights
+  meridian dev --demo flights --regions 2
   meridian dev --tls --listen 0.0.0.0:8440 --data /var/lib/meridian
   meridian dev --config meridian.toml";
 
 /// Runs the node until it is told to stop.
 pub(crate) fn run(options: Options) -> Result<()> {
-    let demo = options.demo;
+    let (demo, regions) = (options.demo, options.regions);
     let config = effective(options)?;
     logging::start(&config.log)?;
-    embedded::run(config, demo)
+    embedded::run(of_each_region(config, regions)?, demo)
+}
+
+/// The configuration of each region's node: names and ports of their own, and each other's addresses.
+fn of_each_region(config: Config, regions: u16) -> Result<Vec<Config>> {
+    if regions == 1 {
+        return Ok(vec![config]);
+    }
+    let scheme = if config.tls.plain_tcp { "http" } else { "https" };
+    let mut configs = Vec::new();
+    for number in 1..=regions {
+        let mut config = config.clone();
+        config.node.region = format!("region-{number}");
+        config.node.name = format!("{}-{number}", config.node.name);
+        for address in [&mut config.listen.client, &mut config.listen.admin] {
+            let port = match address.port() {
+                // The regions tell each other's addresses before they listen.
+                0 => free_port(*address)?,
+                port => port.checked_add(2 * (number - 1)).context("there is no such port")?,
+            };
+            address.set_port(port);
+        }
+        configs.push(config);
+    }
+    let address = |config: &Config| {
+        let url = format!("{scheme}://{}", config.listen.client).parse()?;
+        Ok::<_, OriginError>((config.node.region.clone(), url))
+    };
+    let addresses: BTreeMap<_, _> = configs.iter().map(address).collect::<Result<_, _>>()?;
+    configs.iter_mut().for_each(|config| config.regions = addresses.clone());
+    Ok(configs)
+}
+
+/// A port that nothing listens on now, for TCP and UDP.
+fn free_port(address: SocketAddr) -> Result<u16> {
+    let listener = std::net::TcpListener::bind(address)?;
+    let bound = listener.local_addr()?;
+    std::net::UdpSocket::bind(bound)?;
+    Ok(bound.port())
 }
 
 /// The configuration, with the command's options over it and what only a development node assumes.

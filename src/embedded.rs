@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,8 +12,9 @@ use meridian_core::auth::PolicyAuthoriser;
 use meridian_core::config::Config;
 use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
+use meridian_core::seams::Log;
 use meridian_edge::{
-    Certificates, ConsoleInfo, NodeOptions, OpsOptions, PartState, RunningNode, Stores,
+    Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, PartState, RunningNode, Stores,
 };
 use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -34,73 +36,124 @@ const SECONDS: &[f64] = &[
     10.0,
 ];
 
-/// Runs the node until SIGTERM or SIGINT, then drains it.
-pub(crate) fn run(config: Config, demo: Option<Demo>) -> Result<()> {
+/// Runs the node of each region until SIGTERM or SIGINT, then drains them. All regions share one log.
+pub(crate) fn run(configs: Vec<Config>, demo: Option<Demo>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    runtime.block_on(serve(config, demo))
+    runtime.block_on(serve(configs, demo))
 }
 
-async fn serve(config: Config, demo: Option<Demo>) -> Result<()> {
+async fn serve(configs: Vec<Config>, demo: Option<Demo>) -> Result<()> {
     let metrics = install_metrics()?;
-    let policies = Arc::new(config.policies.clone());
+    let Some(first) = configs.first() else { bail!("no region to run") };
+    let (policies, dir) = (Arc::new(first.policies.clone()), first.storage.dir.clone());
     let mut options = embedded::Options::default();
-    options.log.partitions = config.storage.partitions;
+    options.log.partitions = first.storage.partitions;
     options.backplane.policies = policies.clone();
-    let stores = embedded::open(&config.storage.dir, options)
+    let count = NonZeroUsize::new(configs.len()).unwrap_or(NonZeroUsize::MIN);
+    let stores = embedded::open_regions(&dir, count, options)
         .await
-        .with_context(|| format!("cannot open the data folder {}", config.storage.dir.display()))?;
+        .with_context(|| format!("cannot open the data folder {}", dir.display()))?;
 
-    let stop_router = CancellationToken::new();
+    let stop_routers = CancellationToken::new();
     let mut parts = JoinSet::new();
-    let router = Router::new(
-        stores.log.clone(),
-        stores.history.clone(),
-        stores.backplane.clone(),
-        RouterOptions::default(),
-    );
+    let mut regions = Vec::with_capacity(configs.len());
+    for (config, stores) in configs.into_iter().zip(&stores) {
+        let status = start_router(stores, &mut parts, stop_routers.clone());
+        let stores = stores.clone();
+        regions.push(Region { config, stores, status, policies: policies.clone() });
+    }
+    parts.spawn(retain(stores.clone(), policies, stop_routers.clone()));
+    parts.spawn(upkeep(metrics.clone(), stop_routers.clone()));
+
+    let result = run_edges(regions, &metrics, demo).await;
+    stop_routers.cancel();
+    while parts.join_next().await.is_some() {}
+    for stores in &stores {
+        stores.close().await;
+    }
+    result
+}
+
+/// One region of this process.
+struct Region {
+    config: Config,
+    stores: Embedded,
+    status: RouterStatus,
+    policies: Arc<Policies>,
+}
+
+fn start_router(
+    stores: &Embedded,
+    parts: &mut JoinSet<()>,
+    stop: CancellationToken,
+) -> RouterStatus {
+    let (log, history) = (stores.log.clone(), stores.history.clone());
+    let router = Router::new(log, history, stores.backplane.clone(), RouterOptions::default());
     let status = router.status();
-    let stop = stop_router.clone();
     parts.spawn(async move {
         let outcome = router.run(stop).await;
         tracing::info!(?outcome, "router ended");
     });
-    parts.spawn(retain(stores.clone(), policies.clone(), stop_router.clone()));
-    parts.spawn(upkeep(metrics.clone(), stop_router.clone()));
-
-    let result = run_edge(config, &stores, policies, status, metrics, demo).await;
-    stop_router.cancel();
-    while parts.join_next().await.is_some() {}
-    stores.close().await;
-    result
+    status
 }
 
-async fn run_edge(
-    config: Config,
-    stores: &Embedded,
-    policies: Arc<Policies>,
-    status: RouterStatus,
-    metrics: PrometheusHandle,
+async fn run_edges(
+    regions: Vec<Region>,
+    metrics: &PrometheusHandle,
     demo: Option<Demo>,
 ) -> Result<()> {
     // Before anything is announced: a signal must find its handler.
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let log = regions.first().map(|region| region.stores.log.clone());
+    let several = regions.len() > 1;
+    let (mut nodes, mut announced) = (Vec::new(), Vec::new());
+    for region in regions {
+        let name = region.config.node.region.clone();
+        let (node, info) = start_edge(region, metrics.clone(), demo).await?;
+        announced.push((name, info(node.client_address()), node.admin_address()));
+        nodes.push(node);
+    }
+    announce(&announced, several)?;
+    let Some(log) = log else { return Ok(()) };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = replay::run(demo, log, now_ms()) => ended?,
+    }
+    tracing::info!("draining; a second signal stops at once");
+    let drained = futures_util::future::join_all(nodes.into_iter().map(RunningNode::drain));
+    tokio::select! {
+        _ = drained => Ok(()),
+        _ = terminate.recv() => bail!("stopped before every client had moved"),
+        _ = interrupt.recv() => bail!("stopped before every client had moved"),
+    }
+}
+
+type Info = Box<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>;
+
+async fn start_edge(
+    region: Region,
+    metrics: PrometheusHandle,
+    demo: Option<Demo>,
+) -> Result<(RunningNode, Info)> {
+    let Region { config, stores, status, policies } = region;
     let certificates = match &config.tls.certificate {
         Some(files) => Certificates::from_files(files.certificate.clone(), files.key.clone())?,
         None => Certificates::self_made(own_names(config.listen.client))?,
     };
     let token = development::token(&config, now_ms())?;
     let scheme = if config.tls.plain_tcp { "http" } else { "https" };
-    let console = console(scheme, token.clone(), certificates.clone(), demo);
-    let announced = console.clone();
+    let console = console(scheme, token, certificates.clone(), demo);
+    let info = Box::new(console.clone());
     let node = RunningNode::start(NodeOptions {
         verifier: config.auth.verifier(),
         stores: Stores {
-            log: stores.log.clone(),
+            logs: Logs::new([stores.log.clone() as Arc<dyn Log>]),
             backplane: stores.backplane.clone(),
             history: stores.history.clone(),
             policies: policies.clone(),
@@ -115,18 +168,7 @@ async fn run_edge(
         config,
     })
     .await?;
-    announce(&announced(node.client_address()), node.admin_address())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        ended = replay::run(demo, stores.log.clone(), now_ms()) => ended?,
-    }
-    tracing::info!("draining; a second signal stops at once");
-    tokio::select! {
-        () = node.drain() => Ok(()),
-        _ = terminate.recv() => bail!("stopped before every client had moved"),
-        _ = interrupt.recv() => bail!("stopped before every client had moved"),
-    }
+    Ok((node, info))
 }
 
 fn own_names(listen: SocketAddr) -> Vec<String> {
@@ -147,12 +189,18 @@ fn console(
     }
 }
 
-/// One fact a line, so that scripts can read them.
-fn announce(info: &ConsoleInfo, admin: SocketAddr) -> Result<()> {
+/// One fact a line, so that scripts can read them; of several regions, each under its name.
+fn announce(regions: &[(String, ConsoleInfo, SocketAddr)], several: bool) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "client {}", info.client_url)?;
-    writeln!(out, "admin http://{admin}")?;
-    writeln!(out, "certificate-hash {}", info.certificate_hash)?;
+    for (name, info, admin) in regions {
+        if several {
+            writeln!(out, "region {name}")?;
+        }
+        writeln!(out, "client {}", info.client_url)?;
+        writeln!(out, "admin http://{admin}")?;
+        writeln!(out, "certificate-hash {}", info.certificate_hash)?;
+    }
+    let Some((_, info, admin)) = regions.first() else { return Ok(()) };
     writeln!(out, "token {}", info.token)?;
     writeln!(out)?;
     writeln!(out, "Open the console: http://{admin}/")?;
@@ -190,10 +238,10 @@ async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
     }
 }
 
-async fn retain(stores: Embedded, policies: Arc<Policies>, stop: CancellationToken) {
+async fn retain(stores: Vec<Embedded>, policies: Arc<Policies>, stop: CancellationToken) {
     let mut ticks = interval(RETENTION_EVERY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = stores.retain(&policies, LOG_KEEP).await {
+        if let Err(error) = embedded::retain(&stores, &policies, LOG_KEEP).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "retention failed; tried again soon"

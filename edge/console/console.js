@@ -108,7 +108,7 @@ function faulted(error) {
   if (error.code === 'closed') return;
   fault = error;
   const held = cut && !cut.back;
-  if (!held) incidents.add(faultText(error), 'bad');
+  if (!held) incidents.add(faultText(error, { mode: link.mode, url: link.info.url }), 'bad');
   state();
 }
 

@@ -121,6 +121,7 @@ var CODES = {
   lane_stopped: [4044, "resume"],
   slow_reader: [4045, "reconnect"],
   taken_over: [4046, "stop"],
+  wrong_region: [4047, "stop"],
   draining: [4050, "reconnect"],
   not_found: [4051, "stop"],
   method_not_allowed: [4052, "stop"],
@@ -988,6 +989,7 @@ var CLOSE_REQUESTED = 4e3;
 var NO_REPLY = { reply: () => void 0, failed: () => void 0, lost: () => void 0 };
 var Session = class {
   transport;
+  base;
   codec;
   #setup;
   #events;
@@ -1004,6 +1006,7 @@ var Session = class {
   #sentAt = 0;
   constructor(setup, events) {
     this.transport = setup.transport;
+    this.base = setup.base;
     this.codec = setup.codec;
     this.#setup = setup;
     this.#events = events;
@@ -1309,19 +1312,20 @@ var Dialer = class {
     this.#setup = setup;
   }
   /** Starts an attempt; exactly one of `won` and `lost` follows, unless it is aborted. */
-  dial(greeting, live, won, lost) {
-    return new Attempt(this.#setup, this.#choice(), greeting, live, won, lost);
+  dial(url, greeting, live, won, lost) {
+    const setup = { ...this.#setup, url, memory: this.#setup.memory(url) };
+    return new Attempt(setup, this.#choice(setup.memory), greeting, live, won, lost);
   }
   /** A session ended; one that went silent speaks against its transport. */
-  sessionEnded(transport, error) {
+  sessionEnded({ base, transport }, error) {
     if (transport !== PREFERRED || error.code !== "unresponsive") return;
     this.#silentDeaths += 1;
     if (this.#silentDeaths < SILENT_DEATHS) return;
     this.#silentDeaths = 0;
-    this.#setup.memory.remember("websocket", this.#setup.clock.now() + SILENCE_MEMORY_MS);
+    this.#setup.memory(base).remember("websocket", this.#setup.clock.now() + SILENCE_MEMORY_MS);
   }
-  #choice() {
-    const { dials, memory, mode, clock, avoidWebTransport } = this.#setup;
+  #choice(memory) {
+    const { dials, mode, clock, avoidWebTransport } = this.#setup;
     const remembered = memory.recall(clock.now()) === "websocket";
     const usable = (transport) => dials[transport] !== void 0;
     return choose({ mode, usable, remembered, avoid: avoidWebTransport });
@@ -1392,7 +1396,7 @@ var Attempt = class {
     try {
       const dial = dials[transport];
       if (!dial) throw new MeridianError("connect_failed", "reconnect", `there is no ${transport} here`);
-      const setup = { transport, dial, codec, clock, waking, url: linkUrl(url, transport, codec.name) };
+      const setup = { transport, dial, codec, clock, waking, base: url, url: linkUrl(url, transport, codec.name) };
       this.#sessions.set(transport, new Session(setup, this.#events(transport)));
     } catch (error) {
       const typed = asMeridianError(error, "connect_failed", "reconnect", `${transport} could not start`);
@@ -1518,6 +1522,8 @@ var Machine = class {
   #dialAt = null;
   #heldUntil = 0;
   #liveSince = 0;
+  /** The dial under way is a move that nothing forces. */
+  #optional = false;
   constructor(policy, random) {
     this.#policy = policy;
     this.#random = random;
@@ -1549,13 +1555,17 @@ var Machine = class {
       case "lost":
         return this.#lost(event.error, now);
       case "drain":
-        return this.#plan(now + event.afterMs);
+        return this.#drain(now + event.afterMs);
+      case "move":
+        return this.#move();
       case "online":
         return this.#returned(now, true);
       case "wake":
         return this.#returned(now, false);
       case "offline":
         return this.#offline();
+      case "freeze":
+        return [];
       case "interrupt":
         return this.#interrupt(event.ms, now);
       case "close":
@@ -1573,9 +1583,20 @@ var Machine = class {
   }
   #dialIfDue(now) {
     if (this.#dialing || this.#dialAt === null || now < this.#dialAt || !this.#online) return [];
+    return this.#dial(false);
+  }
+  #dial(optional) {
     this.#dialing = true;
+    this.#optional = optional;
     this.#dialAt = null;
     return [{ type: "dial" }];
+  }
+  #drain(at) {
+    this.#optional = false;
+    return this.#plan(at);
+  }
+  #move() {
+    return this.#live && !this.#dialing && this.#dialAt === null && this.#online ? this.#dial(true) : [];
   }
   #dialed(now) {
     const moved = this.#live;
@@ -1590,7 +1611,7 @@ var Machine = class {
     this.#dialing = false;
     if (error.action === "stop") return this.#live ? [] : this.#stop(error);
     const actions = this.#refused(error);
-    if (this.#ended) return actions;
+    if (this.#ended || this.#optional && this.#live) return actions;
     return [...actions, ...this.#again(error, now)];
   }
   #lost(error, now) {
@@ -1606,7 +1627,12 @@ var Machine = class {
     if (error.action !== "refresh") return [];
     this.#refusals += 1;
     const hopeless = !this.#policy.canRenewToken || this.#refusals >= MAX_REFUSALS;
-    return hopeless && !this.#live ? this.#stop(error) : [{ type: "renew_token" }];
+    return hopeless && !this.#live ? this.#stop(this.#inVain(error)) : [{ type: "renew_token" }];
+  }
+  /** The refusal as the application gets it: there is nothing left to do that this client can. */
+  #inVain(error) {
+    const why = this.#policy.canRenewToken ? `${MAX_REFUSALS} tokens in a row were refused` : "a token given as text cannot be renewed";
+    return new MeridianError(error.code, "stop", `${error.message}; ${why}`, { cause: error });
   }
   #again(error, now) {
     const wait = backoffMs(this.#policy.backoff, this.#attempt, this.#random);
@@ -1667,6 +1693,568 @@ var Machine = class {
   }
 };
 
+// src/regions/health.ts
+var FULL = 0.95;
+var MAX_REGIONS = 32;
+function isWell(health) {
+  return health.state === "serving" && health.load < FULL;
+}
+function isUsable(health) {
+  return health.state === "serving" || health.state === "degraded";
+}
+function readHealth(value, rttMs) {
+  if (typeof value !== "object" || value === null) return null;
+  const body = value;
+  if (typeof body["state"] !== "string") return null;
+  const regions = Array.isArray(body["regions"]) ? body["regions"].slice(0, MAX_REGIONS) : [];
+  return {
+    name: typeof body["region"] === "string" ? body["region"] : "",
+    state: body["state"],
+    load: typeof body["load"] === "number" ? body["load"] : 0,
+    rttMs,
+    regions: regions.filter(isRegion).map(({ name, url }) => ({ name, url }))
+  };
+}
+function baseUrl(text3) {
+  if (!/^(https?|wss?):\/\//i.test(text3) || !URL.canParse(text3)) return null;
+  const url = new URL(text3);
+  const scheme = url.protocol.replace(/^ws/, "http");
+  return `${scheme}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
+}
+function isSecure(url) {
+  return /^(https|wss):/i.test(url);
+}
+function isRegion(value) {
+  if (typeof value !== "object" || value === null) return false;
+  const { name, url } = value;
+  return typeof name === "string" && typeof url === "string";
+}
+
+// src/regions/round.ts
+var PROBE_MS = 1500;
+var GRACE_MS2 = 100;
+var TIE_MS = 20;
+var Round = class {
+  #waiting;
+  #answers = /* @__PURE__ */ new Map();
+  #until;
+  constructor(urls, now) {
+    this.#waiting = new Set(urls);
+    this.#until = now + PROBE_MS;
+  }
+  /** An answer, or that none comes. */
+  heard(url, health, now) {
+    if (!this.#waiting.delete(url) || health === null) return;
+    this.#answers.set(url, health);
+    if (isWell(health)) this.#until = Math.min(this.#until, now + GRACE_MS2);
+  }
+  /** When it ends whatever comes. */
+  get until() {
+    return this.#until;
+  }
+  over(now) {
+    return this.#waiting.size === 0 || now >= this.#until;
+  }
+  wellAt(url) {
+    const health = this.#answers.get(url);
+    return health !== void 0 && isWell(health);
+  }
+  /** The nearest that is well, else the nearest that is usable; `preferred` wins ties. */
+  best(preferred) {
+    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable);
+  }
+  #nearest(preferred, wanted) {
+    let best = null;
+    for (const [url, health] of this.#answers) {
+      if (!wanted(health)) continue;
+      const rank = health.rttMs - (url === preferred ? TIE_MS : 0);
+      if (best === null || rank < best.rank) best = { url, rank };
+    }
+    return best?.url ?? null;
+  }
+};
+
+// src/regions/probe.ts
+async function probe(fetch, clock, base) {
+  const abort = new AbortController();
+  const asked = clock.now();
+  let timer = null;
+  const late = new Promise((resolve) => {
+    timer = clock.setTimeout(() => resolve(null), PROBE_MS);
+  });
+  const answer = async () => {
+    const response = await fetch(`${base}/v1/regions`, { signal: abort.signal, cache: "no-store", credentials: "omit" });
+    const rttMs = clock.now() - asked;
+    return response.ok ? readHealth(await response.json(), rttMs) : null;
+  };
+  try {
+    return await Promise.race([answer(), late]);
+  } catch {
+    return null;
+  } finally {
+    clock.clearTimeout(timer);
+    abort.abort();
+  }
+}
+
+// src/regions/fault.ts
+var OWN_FAULTS = ["slow_reader", "taken_over", "token_callback_failed", "internal_client", "closed"];
+function speaksAgainst(error) {
+  const elsewhere = error.action === "reconnect" || error.action === "retry";
+  return elsewhere && !OWN_FAULTS.includes(error.code);
+}
+
+// src/regions/homing.ts
+var TRUSTED_AFTER = 2;
+var LATE_MS2 = 9e4;
+var WAKE_SPREAD_MS = 5e3;
+var Homing = class {
+  #policy;
+  #random;
+  #away = false;
+  #notBefore = 0;
+  #probeAt = Infinity;
+  #moveAt = Infinity;
+  #well = 0;
+  #nearestMs = Infinity;
+  constructor(policy, random) {
+    this.#policy = policy;
+    this.#random = random;
+  }
+  get away() {
+    return this.#away;
+  }
+  /** The shortest round trip to home since it has been well, in milliseconds. */
+  get nearestMs() {
+    return this.#nearestMs;
+  }
+  nextAt() {
+    return this.#away ? Math.min(this.#probeAt, this.#moveAt) : Infinity;
+  }
+  /** The client is away from home, which is left alone until `notBefore`. */
+  start(now, notBefore) {
+    this.#away = true;
+    this.#notBefore = Math.max(notBefore, now);
+    this.#forget();
+    this.#probeAt = this.#notBefore + this.#interval();
+  }
+  stop() {
+    this.#away = false;
+  }
+  /** The client slept or was offline; what it heard before says nothing any more. */
+  woke(now) {
+    this.#forget();
+    this.#probeAt = Math.max(this.#notBefore, now) + jitterMs(WAKE_SPREAD_MS, this.#random);
+  }
+  due(now) {
+    if (!this.#away || now < this.nextAt()) return null;
+    if (now > this.nextAt() + LATE_MS2) {
+      this.woke(now);
+      return null;
+    }
+    if (now >= this.#moveAt) {
+      this.#forget();
+      return "move";
+    }
+    this.#probeAt = now + this.#interval();
+    return "probe";
+  }
+  /** What a probe of home found: its round trip in milliseconds, `null` if home is not well. */
+  heard(rttMs) {
+    if (!this.#away) return;
+    if (rttMs === null) return this.#forget();
+    this.#well += 1;
+    this.#nearestMs = Math.min(this.#nearestMs, rttMs);
+  }
+  /** Whether home was found well often enough and no move is planned yet. */
+  get ready() {
+    return this.#away && this.#well >= TRUSTED_AFTER && this.#moveAt === Infinity;
+  }
+  planMove(now) {
+    this.#moveAt = now + jitterMs(this.#policy.spreadMs, this.#random);
+  }
+  #interval() {
+    return this.#policy.probeMs * (0.5 + this.#random());
+  }
+  #forget() {
+    this.#well = 0;
+    this.#nearestMs = Infinity;
+    this.#moveAt = Infinity;
+  }
+};
+
+// src/regions/places.ts
+var HOLD = { baseMs: 3e4, capMs: 6e5 };
+var MAX_PLACES = 32;
+var Places = class {
+  #places = [];
+  #learns;
+  #random;
+  constructor(urls, learns, random) {
+    this.#learns = learns;
+    this.#random = random;
+    for (const url of urls) this.add(url);
+  }
+  /** The one that the application named first. */
+  get first() {
+    return this.#places[0];
+  }
+  get all() {
+    return this.#places;
+  }
+  at(url) {
+    return this.#places.find((place2) => place2.url === url);
+  }
+  /** The place at an address, made if it is new; `null` if it is none or there are too many. */
+  add(text3) {
+    const url = baseUrl(text3);
+    if (url === null) return null;
+    const known = this.at(url);
+    if (known || this.#places.length >= MAX_PLACES) return known ?? null;
+    const place2 = { url, name: url, rttMs: Infinity, failures: 0, heldUntil: 0, failedAt: -Infinity };
+    this.#places.push(place2);
+    return place2;
+  }
+  /** Takes over what a region said of itself and, where the application allows it, of others. */
+  heard(place2, health) {
+    place2.rttMs = health.rttMs;
+    if (health.name !== "") place2.name = health.name;
+    if (!this.#learns) return;
+    for (const { url, name } of health.regions) {
+      if (isSecure(this.first.url) && !isSecure(url)) continue;
+      const other = this.add(url);
+      if (other && other.name === other.url && name !== "") other.name = name;
+    }
+  }
+  /** Leaves a region alone for a while that grows with each time. */
+  hold(place2, now) {
+    place2.heldUntil = now + backoffMs(HOLD, place2.failures, this.#random);
+    place2.failures += 1;
+  }
+  /** Whom to ask after `left` failed: those not left alone; if there are none, all others. */
+  candidates(left, now) {
+    const others = this.#places.filter((place2) => place2 !== left);
+    const free = others.filter((place2) => now >= place2.heldUntil);
+    return free.length > 0 ? free : others;
+  }
+  /** The one whose last failure is longest ago: where to go when no probe gets through. */
+  leastRecentlyFailed() {
+    return this.#places.reduce((best, place2) => place2.failedAt < best.failedAt ? place2 : best);
+  }
+};
+
+// src/regions/regions.ts
+var STRIKES = 2;
+var STABLE_MS = 1e4;
+var TRUSTED_MS = 12e4;
+var Regions = class {
+  #places;
+  #discover;
+  #homing;
+  #random;
+  #home;
+  /** Whether home was found well, and compared with the others, at least once. */
+  #settled = false;
+  #current = null;
+  #dialing = null;
+  #arrived = null;
+  /** Where the next dial goes, and why, if not by the rules of failure. */
+  #aim = null;
+  #round = null;
+  #strikes = 0;
+  #live = false;
+  #liveSince = 0;
+  #paused = { offline: false, frozen: false };
+  #learnAt = Infinity;
+  constructor(policy, random) {
+    this.#places = new Places(policy.urls, policy.discover, random);
+    this.#discover = policy.discover;
+    this.#homing = new Homing(policy.homing, random);
+    this.#random = random;
+    this.#home = this.#places.first;
+  }
+  /** Where this client is or was last; `null` before it first arrived. */
+  get region() {
+    return this.#arrived?.name ?? null;
+  }
+  /** When to send `timer`; `null` while nothing is planned. */
+  wakeAt() {
+    const background = this.#quiet ? Infinity : Math.min(this.#homing.nextAt(), this.#learnAt);
+    const at = Math.min(this.#round?.until ?? Infinity, background);
+    return at === Infinity ? null : at;
+  }
+  handle(event, now) {
+    switch (event.type) {
+      case "pick":
+        return this.#pick(now);
+      case "timer":
+        return this.#timer(now);
+      case "dialed":
+        return this.#dialed(now);
+      case "dial_failed":
+        return this.#dialFailed(event.error, now);
+      case "named":
+        return this.#named(event.name);
+      case "lost":
+        return this.#lost(event.error, now);
+      case "dropped":
+        return this.#dropped();
+      case "probed":
+        return this.#probed(event.url, event.health, now);
+      case "redirect":
+        return this.#redirect(event.url);
+      case "offline":
+        return this.#pause("offline");
+      case "freeze":
+        return this.#pause("frozen");
+      case "online":
+        return this.#resume("offline", now);
+      case "wake":
+        return this.#resume("frozen", now);
+    }
+  }
+  #pick(now) {
+    const aim = this.#aim;
+    this.#aim = null;
+    if (aim) return this.#dial(aim);
+    if (this.#places.all.length === 1) return this.#dialCurrent(this.#home);
+    if (this.#current && this.#strikes < STRIKES) return this.#dialCurrent(this.#current);
+    const urls = this.#places.candidates(this.#current, now).map((place2) => place2.url);
+    this.#round = new Round(urls, now);
+    return [{ type: "probe", urls }];
+  }
+  #dialCurrent(place2) {
+    this.#current = place2;
+    return this.#dial({ place: place2, reason: null });
+  }
+  #dial(aim) {
+    this.#dialing = aim;
+    return [{ type: "dial", url: aim.place.url }];
+  }
+  #timer(now) {
+    return [...this.#conclude(now), ...this.#background(now)];
+  }
+  /** What is asked and planned while the client is connected. */
+  #background(now) {
+    if (this.#quiet) return [];
+    const step = this.#homing.due(now);
+    if (step === "probe") return [{ type: "probe", urls: [this.#home.url] }];
+    if (step === "move") {
+      this.#aim = { place: this.#home, reason: "home" };
+      return [{ type: "move" }];
+    }
+    if (now < this.#learnAt || !this.#current) return [];
+    this.#planLearning(now);
+    return [{ type: "probe", urls: [this.#current.url] }];
+  }
+  #probed(url, health, now) {
+    const place2 = this.#places.at(url);
+    if (place2 && health) {
+      this.#places.heard(place2, health);
+      this.#learnAt = Infinity;
+    }
+    this.#round?.heard(url, health, now);
+    if (this.#live && place2 === this.#home) this.#heardOfHome(health, now);
+    return this.#conclude(now);
+  }
+  #heardOfHome(health, now) {
+    const well = health !== null && isWell(health) && health.rttMs <= PROBE_MS;
+    this.#homing.heard(well ? health.rttMs : null);
+    if (!this.#homing.ready) return;
+    const here = this.#current;
+    if (!this.#settled && here && this.#homing.nearestMs > here.rttMs + TIE_MS) {
+      this.#home = here;
+      this.#homing.stop();
+    } else {
+      this.#homing.planMove(now);
+    }
+    this.#settled = true;
+  }
+  #conclude(now) {
+    const round = this.#round;
+    if (!round?.over(now)) return [];
+    this.#round = null;
+    const left = this.#current;
+    const best = this.#places.at(round.best(this.#home.url) ?? "");
+    if (!best) {
+      this.#strikes = STRIKES - 1;
+      return this.#dialCurrent(this.#places.leastRecentlyFailed());
+    }
+    if (left && left !== best) this.#places.hold(left, now);
+    if (!this.#settled && round.wellAt(this.#home.url)) {
+      this.#home = best;
+      this.#settled = true;
+    }
+    this.#strikes = 0;
+    return this.#dialCurrent(best);
+  }
+  #named(name) {
+    if (this.#dialing && name !== "") this.#dialing.place.name = name;
+    return [];
+  }
+  #dialed(now) {
+    const { place: place2, reason } = this.#dialing ?? { place: this.#home, reason: null };
+    const before = this.#arrived;
+    this.#dialing = null;
+    this.#current = place2;
+    this.#arrived = place2;
+    this.#live = true;
+    this.#liveSince = now;
+    if (reason === "redirect" && before) this.#places.hold(before, now);
+    if (place2 === this.#home) this.#homing.stop();
+    else if (!this.#homing.away || before !== place2) this.#homing.start(now, this.#home.heldUntil);
+    if (this.#discover && this.#places.all.length === 1 && this.#learnAt === Infinity) this.#planLearning(now);
+    const again = this.#aim ? [{ type: "move" }] : [];
+    if (before === place2) return again;
+    const why = reason ?? (before ? "failure" : "start");
+    return [{ type: "arrived", change: { region: place2.name, url: place2.url, reason: why } }, ...again];
+  }
+  #dialFailed(error, now) {
+    const dialing = this.#dialing;
+    this.#dialing = null;
+    if (!dialing) this.#aim = null;
+    if (!dialing || !speaksAgainst(error)) return [];
+    const { place: place2, reason } = dialing;
+    if (reason === null) {
+      this.#strike(place2, now);
+      return [];
+    }
+    this.#places.hold(place2, now);
+    if (this.#live && this.#homing.away) this.#homing.start(now, this.#home.heldUntil);
+    return [];
+  }
+  #lost(error, now) {
+    const place2 = this.#current;
+    if (this.#live && place2) {
+      const age = now - this.#liveSince;
+      if (age >= STABLE_MS) this.#strikes = 0;
+      if (age >= TRUSTED_MS) place2.failures = 0;
+      if (speaksAgainst(error) && error.code !== "draining") this.#strike(place2, now);
+    }
+    return this.#down();
+  }
+  /** Dropped by this side, with every dial and probe under way. */
+  #dropped() {
+    this.#round = null;
+    this.#dialing = null;
+    this.#aim = null;
+    return this.#down();
+  }
+  /** There is no connection; a dial that is under way goes on. */
+  #down() {
+    this.#live = false;
+    this.#homing.stop();
+    this.#learnAt = Infinity;
+    return [];
+  }
+  #strike(place2, now) {
+    this.#strikes += 1;
+    if (this.#strikes >= STRIKES) place2.failedAt = now;
+  }
+  #redirect(url) {
+    const place2 = this.#places.add(url);
+    if (!place2 || this.#live && place2 === this.#current) return [];
+    this.#aim = { place: place2, reason: "redirect" };
+    return this.#live ? [{ type: "move" }] : [];
+  }
+  #pause(why) {
+    this.#paused[why] = true;
+    return [];
+  }
+  #resume(why, now) {
+    if (!this.#paused[why]) return [];
+    this.#paused[why] = false;
+    if (!this.#quiet) this.#homing.woke(now);
+    return [];
+  }
+  #planLearning(now) {
+    this.#learnAt = now + 3e4 * (0.1 + this.#random());
+  }
+  /** Nothing is asked in the background while nobody is there to hear. */
+  get #quiet() {
+    return !this.#live || this.#paused.offline || this.#paused.frozen;
+  }
+};
+
+// src/regions/navigator.ts
+var Navigator = class {
+  #setup;
+  #events;
+  #regions;
+  #alarm;
+  #wanting = null;
+  constructor(setup, events) {
+    this.#setup = setup;
+    this.#events = events;
+    this.#regions = new Regions(setup.policy, () => setup.clock.random());
+    this.#alarm = new Alarm(setup.clock, () => this.#handle({ type: "timer" }));
+    if (!setup.online) this.#handle({ type: "offline" });
+  }
+  /** Where this client is or was last. */
+  get region() {
+    return this.#regions.region;
+  }
+  /** Answers with the address to dial: at once, unless regions must be probed first. */
+  pick(ready) {
+    this.#wanting = ready;
+    this.#handle({ type: "pick" });
+  }
+  /** Goes elsewhere because the server says so. */
+  redirect(url) {
+    this.#handle({ type: "redirect", url });
+  }
+  /** How the region that answered the dial calls itself; `dialed` follows. */
+  named(name) {
+    this.#handle({ type: "named", name });
+  }
+  /** The connection, or the dial under way, was dropped by this side. */
+  dropped() {
+    this.#wanting = null;
+    this.#handle({ type: "dropped" });
+  }
+  /** Hears what happens to the connection and to the page. */
+  hear(event) {
+    switch (event.type) {
+      case "dial_failed":
+      case "lost":
+        return this.#handle(event);
+      case "dialed":
+      case "offline":
+      case "online":
+      case "freeze":
+      case "wake":
+        return this.#handle({ type: event.type });
+    }
+  }
+  #handle(event) {
+    const actions = this.#regions.handle(event, this.#setup.clock.now());
+    this.#alarm.clear();
+    this.#alarm.by(this.#regions.wakeAt());
+    for (const action2 of actions) this.#carryOut(action2);
+  }
+  #carryOut(action2) {
+    switch (action2.type) {
+      case "probe":
+        for (const url of action2.urls) void this.#probe(url);
+        return;
+      case "dial": {
+        const ready = this.#wanting;
+        this.#wanting = null;
+        return ready?.(action2.url);
+      }
+      case "move":
+        return this.#events.move();
+      case "arrived":
+        return this.#events.arrived(action2.change);
+    }
+  }
+  async #probe(url) {
+    const { fetch, clock } = this.#setup;
+    const health = fetch ? await probe(fetch, clock, url) : null;
+    this.#handle({ type: "probed", url, health });
+  }
+};
+
 // src/engine.ts
 var TICK_MS = 1e3;
 var RETIRE_MS = 1e4;
@@ -1676,6 +2264,7 @@ var Engine = class {
   #events;
   #waking;
   #dialer;
+  #navigator;
   #machine;
   #ending = new Ending();
   #alarm;
@@ -1692,6 +2281,11 @@ var Engine = class {
     this.#events = events;
     this.#waking = new WakingTime(clock.now());
     this.#dialer = new Dialer({ ...setup.dialer, clock, waking: this.#waking });
+    this.#navigator = new Navigator({ ...setup.regions, online: setup.online, clock }, {
+      move: () => this.handle({ type: "move" }),
+      // Told when the machine is done with what it handles, so that a listener may close the client.
+      arrived: (change) => queueMicrotask(() => this.#events.region(change))
+    });
     const policy = { ...setup.machine, canRenewToken: setup.token.canRenew };
     this.#machine = new Machine(policy, () => clock.random());
     this.#alarm = new Alarm(clock, () => this.handle({ type: "timer" }));
@@ -1699,6 +2293,10 @@ var Engine = class {
   }
   get state() {
     return this.#machine.state;
+  }
+  /** The region of this client, as it calls itself or by its address; `null` before the first. */
+  get region() {
+    return this.#navigator.region;
   }
   /** The session to send on; `null` while there is none. */
   get session() {
@@ -1709,6 +2307,7 @@ var Engine = class {
   }
   handle(event) {
     const now = this.#setup.clock.now();
+    this.#navigator.hear(event);
     const actions = this.#machine.handle(event, now);
     this.#keepTicking();
     this.#alarm.by(this.#machine.wakeAt());
@@ -1768,7 +2367,8 @@ var Engine = class {
     const generation = ++this.#generation;
     this.#setup.token.current().then(
       (token) => {
-        if (generation === this.#generation) this.#race(generation, token);
+        if (generation !== this.#generation) return;
+        this.#navigator.pick((url) => this.#race(generation, url, token));
       },
       (error) => {
         if (generation !== this.#generation) return;
@@ -1778,7 +2378,7 @@ var Engine = class {
       }
     );
   }
-  #race(generation, token) {
+  #race(generation, url, token) {
     const { cause } = this.#ending;
     const greeting = {
       ...this.#setup.greeting,
@@ -1786,6 +2386,7 @@ var Engine = class {
       ...cause === void 0 ? {} : { reconnect: cause }
     };
     this.#attempt = this.#dialer.dial(
+      url,
       greeting,
       {
         message: (session, message, lane, bytes) => this.#message(session, message, lane, bytes),
@@ -1810,6 +2411,7 @@ var Engine = class {
     this.#rivalsUntil = rivals ? this.awake + OWN_TAKEOVER_MS : 0;
     this.#ending.began();
     this.#setup.token.accepted(session.info.expiresInMs);
+    this.#navigator.named(session.info.region);
     this.handle({ type: "dialed" });
     session.activate();
     if (!session.over) this.#events.up(session);
@@ -1826,7 +2428,7 @@ var Engine = class {
     this.#events.fault(message.error);
   }
   #closed(session, error) {
-    this.#dialer.sessionEnded(session.transport, error);
+    this.#dialer.sessionEnded(session, error);
     if (this.#retiring?.session === session) {
       this.#retiring = null;
       return this.#events.down(session, error);
@@ -1846,12 +2448,14 @@ var Engine = class {
     this.#generation += 1;
     this.#attempt?.abort();
     this.#attempt = null;
+    this.#navigator.dropped();
   }
   #drop() {
     this.#finishRetiring();
     const session = this.#current;
     this.#current = null;
     if (!session) return;
+    this.#navigator.dropped();
     this.#ending.dropped(this.state === "closed");
     session.close();
     this.#events.down(session, new MeridianError("closed", "reconnect", "the client closed the connection"));
@@ -1915,7 +2519,10 @@ function watchPage(page, signals) {
     if (event.persisted) signals.woke();
   });
   on(page.window, "pagehide", () => signals.leaving());
-  on(page.document, "freeze", () => signals.leaving());
+  on(page.document, "freeze", () => {
+    signals.leaving();
+    signals.froze();
+  });
   on(page.document, "resume", () => signals.woke());
   on(page.document, "visibilitychange", () => {
     if (page.document?.visibilityState === "hidden") signals.leaving();
@@ -2226,11 +2833,9 @@ var WebTransportLink = class {
 // src/options.ts
 var CLIENT_NAME = "meridian-js/0.1.0";
 function settle(options) {
-  if (!/^(https?|wss?):\/\//.test(options.url) || !URL.canParse(options.url)) {
-    throw new MeridianError("bad_argument", "stop", `not an address of a gateway: ${options.url}`);
-  }
   return {
-    url: options.url,
+    regions: regionsOf(options),
+    fetch: options.fetch ?? platformFetch(),
     token: options.token,
     mode: options.transport ?? "auto",
     avoidWebTransport: stallsOnWebTransport(globalThis.navigator?.userAgent ?? ""),
@@ -2239,7 +2844,7 @@ function settle(options) {
     store: options.store,
     storage: options.storage ?? defaultStorage(),
     // Another certificate is another try for WebTransport.
-    memoryKey: [options.url, ...options.serverCertificateHashes ?? []].join(" "),
+    memoryKey: (url) => [url, ...options.serverCertificateHashes ?? []].join(" "),
     rememberMs: options.rememberTransportMs ?? 864e5,
     headStartMs: options.headStartMs ?? 500,
     backoff: { baseMs: options.reconnect?.baseMs ?? 1e3, capMs: options.reconnect?.capMs ?? 3e4 },
@@ -2263,6 +2868,19 @@ function greetingOf(options) {
     client: options.clientName ?? CLIENT_NAME,
     ...options.subscriber === void 0 ? {} : { subscriber: options.subscriber }
   };
+}
+function regionsOf(options) {
+  const urls = [options.url, ...options.regions ?? []].map((text3) => {
+    const url = baseUrl(text3);
+    if (url === null) throw new MeridianError("bad_argument", "stop", `not an address of a gateway: ${text3}`);
+    return url;
+  });
+  const homing = { probeMs: options.homeProbeMs ?? 3e4, spreadMs: options.homeSpreadMs ?? 3e4 };
+  return { urls, discover: options.discoverRegions ?? false, homing };
+}
+function platformFetch() {
+  const { fetch } = globalThis;
+  return fetch ? (url, init) => fetch(url, init) : void 0;
 }
 function platformDials(options) {
   const scope = globalThis;
@@ -3144,7 +3762,8 @@ var Subscription = class {
     });
   }
   #load() {
-    const { store } = this.#options;
+    const { store, from } = this.#options;
+    if (typeof from === "object" && "cursor" in from) this.#cursor = from.cursor;
     const loaded = (cursor) => {
       if (cursor) {
         this.#cursor = cursor;
@@ -3287,8 +3906,13 @@ var TokenSource = class {
   accepted(expiresInMs) {
     const now = this.#clock.now();
     this.#expiresAt = expiresInMs === void 0 ? Infinity : now + expiresInMs;
+    this.#renewAt = expiresInMs === void 0 ? Infinity : now + Math.max(1e3, this.#renewAfter(expiresInMs));
+  }
+  /** A share of a short lifetime leaves too little for the callback; its half has to do then. */
+  #renewAfter(lifetimeMs) {
     const share = RENEW_AFTER + RENEW_SPREAD * this.#clock.random();
-    this.#renewAt = expiresInMs === void 0 ? Infinity : now + Math.max(1e3, expiresInMs * share);
+    const latest = Math.max(lifetimeMs - NEARLY_OVER_MS, lifetimeMs / 2);
+    return Math.min(lifetimeMs * share, latest);
   }
   /** Whether the token of the running session should be renewed now. */
   due(now) {
@@ -3339,6 +3963,10 @@ var MeridianClient = class {
   get session() {
     return this.#engine.session?.info ?? null;
   }
+  /** The region of the running or last connection, as it calls itself; `null` before the first. */
+  get region() {
+    return this.#engine.region;
+  }
   get transport() {
     return this.#counters.transport;
   }
@@ -3349,6 +3977,7 @@ var MeridianClient = class {
     this.#unwatch ??= watchPage(this.#settings.page, {
       online: () => this.#engine.handle({ type: "online" }),
       offline: () => this.#engine.handle({ type: "offline" }),
+      froze: () => this.#engine.handle({ type: "freeze" }),
       woke: () => this.#engine.handle({ type: "wake" }),
       leaving: () => this.#flush()
     });
@@ -3469,6 +4098,10 @@ var MeridianClient = class {
         this.#calls.tick(awake);
       },
       drain: (afterMs) => this.#emitter.emit("drain", afterMs),
+      region: (change) => {
+        if (change.reason !== "start") this.#counters.moves[change.reason] += 1;
+        this.#emitter.emit("region", change);
+      },
       fault: (error) => this.#emitter.emit("error", error),
       idle: (session) => session.unanswered === 0 && this.#registry.idle(session)
     };
@@ -3488,12 +4121,13 @@ var MeridianClient = class {
   }
 };
 function engineSetup(settings) {
-  const { url, dials, mode, avoidWebTransport, rememberMs, headStartMs, clock, backoff, greeting, page } = settings;
+  const { dials, mode, avoidWebTransport, rememberMs, headStartMs, clock, backoff, greeting, page } = settings;
   const codec = settings.codec === "msgpack" ? msgpackCodec : jsonCodec;
-  const memory = new TransportMemory(settings.storage, settings.memoryKey);
+  const memory = (url) => new TransportMemory(settings.storage, settings.memoryKey(url));
   return {
-    dialer: { url, codec, dials, mode, avoidWebTransport, memory, rememberMs, headStartMs },
+    dialer: { codec, dials, mode, avoidWebTransport, memory, rememberMs, headStartMs },
     machine: { backoff, stableMs: 1e4, returnSpreadMs: 1e3 },
+    regions: { policy: settings.regions, fetch: settings.fetch },
     token: new TokenSource(settings.token, clock),
     greeting,
     online: page.online,
@@ -3511,7 +4145,8 @@ function newStats() {
     skipped: 0,
     chainBreaks: 0,
     overflows: 0,
-    resubscribes: 0
+    resubscribes: 0,
+    moves: { failure: 0, home: 0, redirect: 0 }
   };
 }
 export {

@@ -17,25 +17,31 @@ const FAULTS = {
   token_callback_failed: 'No token could be had.',
 };
 
-/** What an error means, for people. */
-export function faultText(error) {
+/** What an error means, for people; `mode` and `url` say how and where the page wants to connect. */
+export function faultText(error, { mode, url } = {}) {
+  // No hash makes a browser take a self-made certificate for WebSocket, and it does not say so either.
+  if (error.code === 'connect_failed' && mode === 'websocket' && url?.startsWith('https:')) {
+    return `WebSocket may need the certificate to be trusted: open ${url} once.`;
+  }
   return FAULTS[error.code] ?? `${capital(error.message)} (${error.code}).`;
 }
 
 /** The connection's headline and what goes on. */
-export function stateText({ state, serverAnswers, cutForMs, fault, info }) {
+export function stateText(view) {
+  const { state, serverAnswers, cutForMs, fault, info } = view;
+  const why = fault ? faultText(fault, view) : '';
   if (cutForMs > 0) return { title: 'Cut', detail: 'Off the network on purpose for ten seconds.', tone: 'busy' };
   switch (state) {
     case 'connected':
       return { title: 'Connected', detail: info ? `Node ${info.node}, region ${info.region}, as ${info.user} of ${info.tenant}.` : '', tone: 'good' };
     case 'connecting':
-      return { title: 'Connecting', detail: fault ? faultText(fault) : 'The transports race.', tone: 'busy' };
+      return { title: 'Connecting', detail: why || 'The transports race.', tone: 'busy' };
     case 'offline':
       return { title: 'Offline', detail: 'The browser has no network; goes on as soon as it has.', tone: 'bad' };
     case 'stopped':
-      return { title: 'Refused', detail: `${fault ? faultText(fault) : ''} Tries again in a few seconds.`, tone: 'bad' };
+      return { title: 'Refused', detail: `${why} Tries again in a few seconds.`, tone: 'bad' };
     default: {
-      const gone = serverAnswers ? (fault ? faultText(fault) : '') : 'The server is gone.';
+      const gone = serverAnswers ? why : 'The server is gone.';
       return { title: 'Disconnected', detail: `${gone} Tries again by itself.`, tone: 'bad' };
     }
   }

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN,
+    RETRY_AFTER, VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
@@ -21,6 +22,9 @@ use tokio::time::timeout;
 use crate::clock::now_ms;
 use crate::transport::ClientAddress;
 use crate::worker::Context;
+
+/// Where the regions are told.
+const REGIONS: &str = "/v1/regions";
 
 /// What a session's request asked for.
 #[derive(Debug)]
@@ -132,15 +136,31 @@ async fn route(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<By
     match (head.uri.path(), &head.method) {
         ("/v1/publish", &Method::POST) => publish(context, head, body).await,
         ("/v1/publish", _) => not_allowed("POST, OPTIONS"),
+        (REGIONS, &Method::GET) => regions(context),
+        (REGIONS, _) => not_allowed("GET, OPTIONS"),
         ("/v1/ws" | "/v1/wt", _) => not_allowed("GET"),
         _ => problem(Code::NotFound),
     }
 }
 
+fn regions(context: &Context) -> Response<Bytes> {
+    let node = &context.node;
+    let (phase, sessions) = (node.lifecycle.phase(), node.connections());
+    let answer = node.regions.answer(phase, sessions, node.connections_most);
+    Response::builder()
+        .header(CONTENT_TYPE, "application/json")
+        .header(CACHE_CONTROL, "no-store")
+        .body(Bytes::from(answer))
+        .expect("invariant: the headers are literals")
+}
+
 /// The origin of the page that asks, if there is one and it may.
 fn reader_origin(context: &Context, head: &Parts) -> Result<Option<HeaderValue>, Code> {
     let Some(origin) = head.headers.get(ORIGIN) else { return Ok(None) };
-    if origin_allowed(&context.node.cors, origin, &head.headers, &head.uri) {
+    let allowed = |list| origin_allowed(list, origin, &head.headers, &head.uri);
+    // Whoever may open a session has to find out where.
+    let session = head.uri.path() == REGIONS && allowed(&context.node.origins);
+    if session || allowed(&context.node.cors) {
         Ok(Some(origin.clone()))
     } else {
         Err(Code::OriginForbidden)

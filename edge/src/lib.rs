@@ -12,11 +12,12 @@ mod names;
 mod node;
 mod ops;
 mod publish;
+mod regions;
 mod session;
 mod transport;
 mod worker;
 
-pub use delivery::Stores;
+pub use delivery::{Logs, Stores};
 pub use lifecycle::Phase;
 pub use node::{NodeOptions, RunningNode, StartError};
 pub use ops::{ConsoleInfo, OpsOptions, PartState};

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
 use crate::publish::Publisher;
+use crate::regions::Regions;
 use crate::session::Settings;
 use crate::transport::{Certificates, QuicKeys, Steering, TlsError, bind_tcp, bind_udp};
 use crate::worker;
@@ -90,6 +91,7 @@ pub(crate) struct Node {
     pub(crate) cors: Origins,
     pub(crate) origins: Origins,
     pub(crate) client_address: SocketAddr,
+    pub(crate) regions: Regions,
     drain_deadline: Duration,
     drain_spread: Duration,
 }
@@ -303,6 +305,11 @@ fn share(
         cors: config.cors,
         origins: config.origins,
         client_address,
+        regions: Regions {
+            own: config.node.region,
+            addresses: config.regions,
+            parts: options.ops.parts,
+        },
         drain_deadline: Duration::from_millis(config.drain.deadline_ms),
         drain_spread: Duration::from_millis(config.drain.spread_ms),
     })

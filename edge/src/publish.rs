@@ -7,7 +7,7 @@ use std::sync::Arc;
 use meridian_core::auth::{Action, Authoriser, Decision, Identity};
 use meridian_core::policy::{DeliveryClass, Policy};
 use meridian_core::protocol::{Code, PublishItem, Published, ReplyError, check_payload};
-use meridian_core::seams::{AppendError, Ephemeral};
+use meridian_core::seams::{AppendError, Ephemeral, Log};
 use meridian_core::vocabulary::{Body, Channel, ChannelKey, Encoding, EventId, EventKind, Record};
 
 use crate::clock::now_ms;
@@ -30,7 +30,7 @@ pub(crate) struct Publisher {
 
 /// An event that passed every check.
 enum Ready {
-    Stored(Record),
+    Stored(Arc<dyn Log>, Record),
     Ephemeral(Ephemeral),
 }
 
@@ -80,13 +80,15 @@ impl Publisher {
             Some(id) => EventId::parse(id).map_err(|_| ReplyError::of(Code::BadRequest))?,
             None => random_id(),
         };
-        let epoch = self.stores.log.incarnation().epoch;
-        Ok(Ready::Stored(Record { key, scope: identity.scope.clone(), id, epoch, body }))
+        let log = self.stores.log(&key.channel);
+        let log = log.ok_or_else(|| ReplyError::of(Code::WrongRegion))?.clone();
+        let epoch = log.incarnation().epoch;
+        Ok(Ready::Stored(log, Record { key, scope: identity.scope.clone(), id, epoch, body }))
     }
 
     async fn hand_over(&self, ready: Vec<Result<Ready, ReplyError>>) -> Vec<Published> {
         let mut results = Vec::with_capacity(ready.len());
-        let (mut records, mut places) = (Vec::new(), Vec::new());
+        let mut appends: Vec<Append> = Vec::new();
         for (place, ready) in ready.into_iter().enumerate() {
             results.push(match ready {
                 Err(error) => Published::Refused(error),
@@ -96,16 +98,19 @@ impl Publisher {
                         Err(_) => Published::Refused(ReplyError::of(Code::NotStored)),
                     }
                 }
-                Ok(Ready::Stored(record)) => {
-                    records.push(record);
-                    places.push(place);
+                Ok(Ready::Stored(log, record)) => {
+                    let same = appends.iter_mut().find(|append| Arc::ptr_eq(&append.log, &log));
+                    match same {
+                        Some(append) => append.add(record, place),
+                        None => appends.push(Append::new(log, record, place)),
+                    }
                     // Replaced by the log's answer.
                     Published::Refused(ReplyError::of(Code::OutcomeUnknown))
                 }
             });
         }
-        if !records.is_empty() {
-            let answers = self.stores.log.append(records).await;
+        for Append { log, records, places } in appends {
+            let answers = log.append(records).await;
             for (place, answer) in places.into_iter().zip(answers) {
                 results[place] = match answer {
                     Ok(appended) => Published::Stored { cursor: Some(appended.cursor.to_string()) },
@@ -114,6 +119,24 @@ impl Publisher {
             }
         }
         results
+    }
+}
+
+/// The records of a batch that go to one log, and where their answers go.
+struct Append {
+    log: Arc<dyn Log>,
+    records: Vec<Record>,
+    places: Vec<usize>,
+}
+
+impl Append {
+    fn new(log: Arc<dyn Log>, record: Record, place: usize) -> Self {
+        Self { log, records: vec![record], places: vec![place] }
+    }
+
+    fn add(&mut self, record: Record, place: usize) {
+        self.records.push(record);
+        self.places.push(place);
     }
 }
 

@@ -112,6 +112,14 @@ test('nothing moves about while rows change', async () => {
   const before = await places();
   await boardLives(page);
   assert.deepEqual(await places(), before);
+  // Nor when a line gets its first letter, or loses its last.
+  const [withLetters, without] = await page.evaluate(() => {
+    const tops = () => [...document.querySelectorAll('#board .tiles')].map((line) => line.getBoundingClientRect().top);
+    const withLetters = tops();
+    for (const tile of document.querySelectorAll('#board .tiles span')) tile.textContent = '';
+    return [withLetters, tops()];
+  });
+  assert.deepEqual(without, withLetters);
   await close();
 });
 

@@ -1,13 +1,14 @@
 // Owns what the tests start: a development node, Chromium, pages that write down what went wrong.
 // Knows no test.
 
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -22,20 +23,23 @@ const STOP_MS = 15_000;
 export class Node {
   #child;
 
-  static async start({ demo = null, listen = '127.0.0.1:0', admin = '127.0.0.1:0', data = null } = {}) {
+  /** `settings`: of its configuration, by their names in the environment. */
+  static async start({ demo = null, tls = false, settings = {}, listen = '127.0.0.1:0', admin = '127.0.0.1:0', data = null } = {}) {
     const node = new Node();
     data ??= await mkdtemp(join(tmpdir(), 'meridian-browser-'));
-    const options = ['dev', '--listen', listen, '--admin', admin, '--data', data, ...(demo ? ['--demo', demo] : [])];
-    node.#child = spawn(BIN, options, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const options = ['dev', '--listen', listen, '--admin', admin, '--data', data];
+    if (demo) options.push('--demo', demo);
+    if (tls) options.push('--tls');
+    node.#child = spawn(BIN, options, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...settings } });
     node.#child.on('error', (error) => console.error(`${BIN}: ${error.message}`));
-    Object.assign(node, { data, demo }, await facts(node.#child));
+    Object.assign(node, { data, demo, tls, settings }, await facts(node.#child));
     await until(async () => (await fetch(`${node.admin}/readyz`)).ok, `the node is ready at ${node.admin}`);
     return node;
   }
 
   again() {
-    const { data, demo } = this;
-    return Node.start({ demo, data, listen: new URL(this.client).host, admin: new URL(this.admin).host });
+    const { data, demo, tls, settings } = this;
+    return Node.start({ demo, tls, settings, data, listen: new URL(this.client).host, admin: new URL(this.admin).host });
   }
 
   /** Ends it as a crash would; the data stay. */
@@ -43,11 +47,16 @@ export class Node {
     await this.#end('SIGKILL');
   }
 
-  /** Ends it in order, and its data. */
-  async stop() {
+  /** Ends it in order; the data stay. */
+  async leave() {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS);
     await this.#end('SIGTERM');
     clearTimeout(timer);
+  }
+
+  /** Ends it in order, and its data. */
+  async stop() {
+    await this.leave();
     await rm(this.data, { recursive: true, force: true });
   }
 
@@ -57,6 +66,14 @@ export class Node {
     const exit = once(child, 'exit');
     child.kill(signal);
     await exit;
+  }
+
+  /** A token of the development node's own user that is good for so long (`5s`). */
+  async mint(ttl) {
+    const key = ['--key', 'development', '--secret-file', join(this.data, 'development.key')];
+    const options = ['token', ...key, '--tenant', 'demo', '--user', 'developer', '--ttl', ttl];
+    const { stdout } = await promisify(execFile)(BIN, options);
+    return stdout.trim();
   }
 
   /** Publishes as a service would; answers whether the log has it. */

@@ -41,6 +41,7 @@ mod node;
 mod peer;
 mod processes;
 mod publish;
+mod regions;
 mod request;
 mod resume;
 mod slow;

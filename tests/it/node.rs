@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) client: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) certificate: CertificateHash,
+    /// Where clients of the further regions connect, and their certificates.
+    pub(crate) others: Vec<(SocketAddr, CertificateHash)>,
 }
 
 impl Node {
@@ -78,6 +80,7 @@ impl Node {
             client: SocketAddr::from(([0, 0, 0, 0], 0)),
             admin: SocketAddr::from(([0, 0, 0, 0], 0)),
             certificate: CertificateHash([0; 32]),
+            others: Vec::new(),
         };
         node.read_announcement().await;
         node
@@ -111,6 +114,11 @@ impl Node {
         };
         (self.client, self.admin) = (address("client "), address("admin "));
         self.certificate = value("certificate-hash ").parse().expect("a hash");
+        let values =
+            |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+        let clients = values("client ").filter_map(|url| url.split("://").nth(1)?.parse().ok());
+        let certificates = values("certificate-hash ").filter_map(|hash| hash.parse().ok());
+        self.others = clients.zip(certificates).skip(1).collect();
         let admin = self.admin;
         eventually_async("readiness", || async move {
             let answer = request::get(admin, "/readyz").await.ok()?;

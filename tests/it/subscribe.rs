@@ -42,6 +42,19 @@ on_both! {
         assert!(reader.held().is_empty(), "{:?}", reader.held());
     }
 
+    async fn a_channel_whose_zone_is_kept_elsewhere_is_refused(transport: Transport) {
+        let away = "[zones.away]\nregions = ['another']\n[namespaces.away]\nzone = 'away'\n";
+        let node = Node::start(&format!("{away}subscribe = ['tenant']\npublish = ['tenant']\n")).await;
+        let mut peer = Peer::connect(&node, transport, &token("ann")).await;
+        for (command, body) in [
+            ("subscribe", json!({ "channel": "away:a" })),
+            ("history", json!({ "channel": "away:a", "last": 1 })),
+            ("publish", json!({ "channel": "away:a", "id": "1", "data": 1 })),
+        ] {
+            assert_eq!(peer.refusal(command, body).await, "wrong_region", "{command}");
+        }
+    }
+
     async fn nothing_follows_unsubscribed(transport: Transport) {
         let node = Node::start("").await;
         let mut reader = Peer::connect(&node, transport, &token("reader")).await;

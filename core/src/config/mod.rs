@@ -13,10 +13,12 @@ mod network;
 mod node;
 mod reader;
 mod source;
+mod stores;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use access::Proxies;
@@ -26,8 +28,10 @@ pub use limits::{Drain, Hub, Limits, MAX_EVENT_BYTES, MAX_PUBLISH_HORIZON_MS};
 pub use network::{Network, NetworkError, Origin, OriginError, Origins};
 pub use node::{CertificateFiles, Listen, Log, LogFormat, Node, Storage, Tls};
 pub use reader::KnownKey;
+pub use stores::{Kafka, Postgres, Redis, RegionStores, SecretText, Zone};
 
 use crate::policy::Policies;
+use crate::vocabulary::LogName;
 use reader::{Reader, Section};
 use source::Source;
 
@@ -38,6 +42,12 @@ pub struct Config {
     pub tls: Tls,
     pub node: Node,
     pub storage: Storage,
+    /// None: an embedded node.
+    pub stores: Option<RegionStores>,
+    /// Where the clients of each region connect.
+    pub regions: BTreeMap<String, Origin>,
+    /// The logs beside `global`.
+    pub zones: BTreeMap<LogName, Zone>,
     pub auth: Auth,
     pub limits: Limits,
     pub hub: Hub,
@@ -120,7 +130,7 @@ impl Default for Config {
 
 /// Every key that exists, sorted by path.
 pub fn known_keys() -> Vec<KnownKey> {
-    let sample = "[[auth.keys]]\n[namespaces.NAME]\n";
+    let sample = "[[auth.keys]]\n[namespaces.NAME]\n[regions.NAME]\n[zones.NAME]\n";
     let (source, _) = Source::merge(sample, Path::new(""), []);
     let mut reader = Reader::new(&source, Vec::new());
     reader.root(read);
@@ -134,11 +144,14 @@ pub fn known_keys() -> Vec<KnownKey> {
 
 fn read(root: &mut Section<'_, '_>) -> Config {
     let limits = root.section("limits", Limits::read);
+    let zones = stores::zones(root);
     Config {
         listen: root.section("listen", Listen::read),
         tls: root.section("tls", Tls::read),
         node: root.section("node", Node::read),
         storage: root.section("storage", Storage::read),
+        stores: stores::read(root),
+        regions: stores::regions(root),
         auth: root.section("auth", Auth::read),
         hub: root.section("hub", |section| Hub::read(section, &limits)),
         cors: root.section("cors", |section| access::origins(section, "origins")),
@@ -146,7 +159,8 @@ fn read(root: &mut Section<'_, '_>) -> Config {
         proxies: root.section("proxies", Proxies::read),
         drain: root.section("drain", Drain::read),
         log: root.section("log", Log::read),
-        policies: namespaces::read(root, &limits),
+        policies: namespaces::read(root, &limits, &zones),
         limits,
+        zones,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::limits::Limits;
 use super::reader::Section;
+use super::stores::Zone;
 use crate::policy::{DeliveryClass, Policies, Policy, Retention, Rule};
 use crate::vocabulary::{LogName, Namespace};
 
@@ -12,9 +13,13 @@ const USERS: &str = "$user";
 const MAX_COUNT: u64 = 1 << 50;
 const MAX_AGE_MS: u64 = 10 * 365 * 86_400_000;
 
-pub(super) fn read(root: &mut Section<'_, '_>, limits: &Limits) -> Policies {
+pub(super) fn read(
+    root: &mut Section<'_, '_>,
+    limits: &Limits,
+    zones: &BTreeMap<LogName, Zone>,
+) -> Policies {
     let given =
-        root.named("namespaces", |name, section| (namespace(name), policy(section, limits)));
+        root.named("namespaces", |name, section| (namespace(name), policy(section, limits, zones)));
     let users = Namespace::parse(USERS).expect("invariant: a literal within the grammar");
     let own = Policy { subscribe: BTreeSet::from([Rule::Owner]), ..Policy::default() };
     let mut policies = BTreeMap::from([(users, Policy { event_bytes: limits.event_bytes, ..own })]);
@@ -39,7 +44,11 @@ fn namespace(name: &str) -> Result<Namespace, (String, &'static str)> {
     })
 }
 
-fn policy(section: &mut Section<'_, '_>, limits: &Limits) -> Policy {
+fn policy(
+    section: &mut Section<'_, '_>,
+    limits: &Limits,
+    zones: &BTreeMap<LogName, Zone>,
+) -> Policy {
     let class = section.parsed("class", "strict", |text| match text {
         "strict" => Ok(DeliveryClass::Strict),
         "ephemeral" => Ok(DeliveryClass::Ephemeral),
@@ -52,7 +61,7 @@ fn policy(section: &mut Section<'_, '_>, limits: &Limits) -> Policy {
     }
     Policy {
         class,
-        zone: section.parsed("zone", "global", zone),
+        zone: section.parsed("zone", "global", |text| zone(text, zones)),
         retention,
         event_bytes: section.size("event_bytes", limits.event_bytes, 1..=limits.event_bytes),
         subscribe: section.list("subscribe", str::parse::<Rule>).into_iter().collect(),
@@ -70,9 +79,9 @@ fn history(section: &mut Section<'_, '_>) -> Retention {
     }
 }
 
-fn zone(text: &str) -> Result<LogName, &'static str> {
-    match text {
-        "global" => LogName::parse(text).map_err(|_| "not a log's name"),
-        _ => Err("no such zone; this version has `global` only"),
+fn zone(text: &str, zones: &BTreeMap<LogName, Zone>) -> Result<LogName, String> {
+    match LogName::parse(text) {
+        Ok(log) if text == "global" || zones.contains_key(&log) => Ok(log),
+        _ => Err("no such zone; name it under `[zones]`, or use `global`".to_owned()),
     }
 }

@@ -146,7 +146,7 @@ impl Log {
 }
 
 /// A file that is there.
-fn file(section: &mut Section<'_, '_>, key: &'static str) -> Option<PathBuf> {
+pub(super) fn file(section: &mut Section<'_, '_>, key: &'static str) -> Option<PathBuf> {
     let base = section.base();
     section.optional(key, |text| {
         let path = base.join(text);
@@ -158,7 +158,7 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "must be an address and a port, such as 0.0.0.0:8440 or [::]:8440")
 }
 
-fn name(text: &str) -> Result<String, &'static str> {
+pub(super) fn name(text: &str) -> Result<String, &'static str> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     match text {
         "" => Err("must not be empty"),

@@ -10,6 +10,8 @@ mod log;
 mod queue;
 mod sqlite;
 
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -105,54 +107,94 @@ pub fn system_clock() -> Clock {
 /// Opens the stores of a data folder, made if it is missing. The folder is locked for this process
 /// until the stores are closed or dropped. Needs a tokio runtime, on which the writers run.
 pub async fn open(folder: &Path, options: Options) -> Result<Embedded, OpenError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|source| OpenError::Folder { path: folder.to_path_buf(), source })?;
+    Ok(open_regions(folder, NonZeroUsize::MIN, options).await?.remove(0))
+}
+
+/// The same for several regions of one log: each has a history and a backplane of its own. The
+/// first one's history is the one that `open` opens; the others are in folders below.
+pub async fn open_regions(
+    folder: &Path,
+    regions: NonZeroUsize,
+    options: Options,
+) -> Result<Vec<Embedded>, OpenError> {
+    make(folder)?;
     let lock = Some(Arc::new(FolderLock::take(folder)?));
     let clock = options.clock;
     let log = folder.join(LOG_FILE);
     let log = SqliteLog::open_locked(&log, options.log, clock.clone(), lock.clone()).await?;
-    let history = folder.join(HISTORY_FILE);
-    let history =
-        SqliteHistory::open_locked(&history, options.history, log.incarnation(), lock).await?;
-    check_ends(&log, &history).await?;
-    Ok(Embedded {
-        log: Arc::new(log),
-        history: Arc::new(history),
-        backplane: Arc::new(InProcessBackplane::new(options.backplane)),
-        clock,
-    })
+    let log = Arc::new(log);
+    let mut opened = Vec::with_capacity(regions.get());
+    for number in 1..=regions.get() {
+        let folder = if number == 1 { folder.to_owned() } else { region_folder(folder, number) };
+        make(&folder)?;
+        let (file, lock) = (folder.join(HISTORY_FILE), lock.clone());
+        let history =
+            SqliteHistory::open_locked(&file, options.history, log.incarnation(), lock).await?;
+        check_ends(&log, &history).await?;
+        opened.push(Embedded {
+            log: log.clone(),
+            history: Arc::new(history),
+            backplane: Arc::new(InProcessBackplane::new(options.backplane.clone())),
+            clock: clock.clone(),
+        });
+    }
+    Ok(opened)
+}
+
+/// Retention in the regions' histories and their log, once through all, in small steps. A log's
+/// record stays until every history has worked it off (and the last one worked off, since its
+/// fingerprint is compared), and for D at least. Call it from one place.
+pub async fn retain(
+    regions: &[Embedded],
+    policies: &Policies,
+    keep: Keep,
+) -> Result<(Swept, Trimmed), RetainError> {
+    let mut swept = Swept::default();
+    let mut trimmed = Trimmed { records: 0, more: true };
+    let Some(first) = regions.first() else { return Ok((swept, trimmed)) };
+    let mut floors: HashMap<Partition, Vec<Offset>> = HashMap::new();
+    for region in regions {
+        swept = region.sweep(policies, swept).await?;
+        let checkpoints = region.history.checkpoints(&streams(&region.log)).await?;
+        for (partition, checkpoint) in checkpoints {
+            if checkpoint.position.passed > 0 {
+                let offset = Offset(checkpoint.position.passed.unsigned_abs());
+                floors.entry(partition).or_default().push(offset);
+            }
+        }
+    }
+    // A region that has nothing of a partition yet needs all of it.
+    let all = |(partition, offsets): (Partition, Vec<Offset>)| {
+        let lowest = offsets.iter().min().copied()?;
+        (offsets.len() == regions.len()).then_some((partition, lowest))
+    };
+    let floors: Vec<(Partition, Offset)> = floors.into_iter().filter_map(all).collect();
+    while trimmed.more {
+        let step = first.log.retain(keep, floors.clone()).await?;
+        trimmed = Trimmed { records: trimmed.records + step.records, ..step };
+    }
+    Ok((swept, trimmed))
 }
 
 impl Embedded {
-    /// Retention in history and log, once through both, in small steps. A log's record stays until
-    /// the history has worked it off (and the last one worked off, since its fingerprint is
-    /// compared), and for D at least. Call it from one place.
+    /// `retain` of one region alone.
     pub async fn retain(
         &self,
         policies: &Policies,
         keep: Keep,
     ) -> Result<(Swept, Trimmed), RetainError> {
-        let mut swept = Swept::default();
+        retain(std::slice::from_ref(self), policies, keep).await
+    }
+
+    async fn sweep(&self, policies: &Policies, before: Swept) -> Result<Swept, RetainError> {
+        let mut swept = Swept { complete: false, ..before };
         while !swept.complete {
             let step = self.history.retain(policies, (self.clock)()).await?;
             swept.channels += step.channels;
             swept.events += step.events;
             swept.complete = step.complete;
         }
-        let checkpoints = self.history.checkpoints(&streams(&self.log)).await?;
-        let floors: Vec<(Partition, Offset)> = checkpoints
-            .into_iter()
-            .filter(|(_, checkpoint)| checkpoint.position.passed > 0)
-            .map(|(partition, checkpoint)| {
-                (partition, Offset(checkpoint.position.passed.unsigned_abs()))
-            })
-            .collect();
-        let mut trimmed = Trimmed { records: 0, more: true };
-        while trimmed.more {
-            let step = self.log.retain(keep, floors.clone()).await?;
-            trimmed = Trimmed { records: trimmed.records + step.records, ..step };
-        }
-        Ok((swept, trimmed))
+        Ok(swept)
     }
 
     /// Stores what is queued, ends the writers and gives the folder free. Later calls fail.
@@ -160,6 +202,16 @@ impl Embedded {
         self.log.close().await;
         self.history.close().await;
     }
+}
+
+fn make(folder: &Path) -> Result<(), OpenError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|source| OpenError::Folder { path: folder.to_path_buf(), source })
+}
+
+/// `region-2` and so on.
+fn region_folder(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("region-{number}"))
 }
 
 /// A history that knows records that the log does not have means that the log lost them.

@@ -96,6 +96,7 @@ codes! {
     LaneStopped, "lane_stopped", 4044, 409, Resume, "the client stopped the stream that carried this channel";
     SlowReader, "slow_reader", 4045, 408, Reconnect, "the client does not read what it asked for";
     TakenOver, "taken_over", 4046, 409, Stop, "a newer session uses this subscriber name";
+    WrongRegion, "wrong_region", 4047, 421, Stop, "this region does not keep that channel's events";
     Draining, "draining", 4050, 503, Reconnect, "this node is stopping";
     NotFound, "not_found", 4051, 404, Stop, "there is nothing at this address";
     MethodNotAllowed, "method_not_allowed", 4052, 405, Stop, "this address does not take that method";

@@ -1,8 +1,11 @@
 //! A data folder: opened once, by one process, with stores that belong together.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
-use meridian_core::embedded::{Embedded, Keep, LogOptions, OpenError, Options, open};
+use meridian_core::embedded::{
+    Embedded, Keep, LogOptions, OpenError, Options, open, open_regions, retain,
+};
 use meridian_core::policy::Retention;
 use meridian_core::seams::conformance::{Samples, channel, stream};
 use meridian_core::seams::{History, Log};
@@ -124,6 +127,45 @@ async fn the_log_is_kept_as_long_as_the_history_needs_it() {
     assert_eq!(stores.log.read(partition, Offset(6), 9, usize::MAX).await.unwrap().len(), 4);
     assert_eq!(stores.log.begin(Partition(99)), Err(meridian_core::seams::LogError::Unavailable));
     stores.close().await;
+}
+
+/// Regions of one log have views of their own, and the log waits for the slowest.
+#[tokio::test]
+async fn the_log_is_kept_as_long_as_any_region_needs_it() {
+    let folder = TempDir::new().unwrap();
+    let two = NonZeroUsize::new(2).unwrap();
+    let options = || {
+        let log = LogOptions { window_ms: 0, ..LogOptions::default() };
+        Options { log, ..Options::default() }
+    };
+    let regions = open_regions(folder.path(), two, options()).await.unwrap();
+    let partition = regions[0].log.partition(&channel("a"));
+    for round in 0..10 {
+        regions[1].log.append(records::of("a", 1, round, &*regions[1].log)).await;
+    }
+    assert_eq!(regions[0].log.end(partition).await, Ok(Offset(10)), "it is one log");
+
+    let retention = Retention { events: 10, bytes: u64::MAX, age_ms: u64::MAX };
+    let (keep, policies) = (Keep { records: Some(0), age_ms: None }, policies("rooms", retention));
+    let mut samples = Samples::new(stream(1, partition.0));
+    let events = samples.events(&channel("a"), 7);
+    for (region, begin) in regions.iter().zip([0, 6]) {
+        let fence = region.history.claim(samples.stream(), 0).await.unwrap().fence;
+        region.history.commit(samples.stream(), samples.batch(fence, &events)).await.unwrap();
+        // The log's time is in milliseconds: what was appended in this one is not older than it.
+        records::eventually(async || {
+            retain(&regions, &policies, keep).await.unwrap();
+            (region.log.begin(partition) == Ok(Offset(begin))).then_some(())
+        })
+        .await;
+    }
+    for region in &regions {
+        region.close().await;
+    }
+    drop(regions);
+    let alone = open(folder.path(), options()).await.unwrap();
+    assert_eq!(alone.history.checkpoints(&[samples.stream().clone()]).await.unwrap().len(), 1);
+    alone.close().await;
 }
 
 /// A closed store's file, with what a checkpoint has not moved into it yet.

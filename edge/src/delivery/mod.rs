@@ -3,6 +3,7 @@
 
 mod distributor;
 mod jobs;
+mod logs;
 mod read;
 mod start;
 mod sweep;
@@ -11,6 +12,7 @@ mod tests;
 
 pub(crate) use distributor::{Distributor, HubInput, Interest};
 pub(crate) use jobs::{Hands, run_jobs};
+pub use logs::Logs;
 pub(crate) use read::{ReadError, read_after};
 pub(crate) use start::{From, resolve};
 
@@ -18,26 +20,32 @@ use std::sync::Arc;
 
 use meridian_core::policy::Policies;
 use meridian_core::seams::{Backplane, History, Log};
-use meridian_core::vocabulary::{ChannelKey, Stream};
+use meridian_core::vocabulary::{Channel, ChannelKey, Stream};
 
 /// The region's stores, as the edge sees them.
 #[derive(Clone)]
 pub struct Stores {
-    pub log: Arc<dyn Log>,
+    pub logs: Logs,
     pub backplane: Arc<dyn Backplane>,
     pub history: Arc<dyn History>,
     pub policies: Arc<Policies>,
 }
 
 impl Stores {
-    /// The stream that a channel's new events are in.
-    pub(crate) fn stream(&self, key: &ChannelKey) -> Stream {
-        let incarnation = self.log.incarnation();
-        Stream {
+    /// The log that a channel's records are in; `None`: this region does not consume it.
+    pub(crate) fn log(&self, channel: &Channel) -> Option<&Arc<dyn Log>> {
+        self.logs.get(&self.policies.of(channel)?.zone)
+    }
+
+    /// The stream that a channel's new events are in; `None` as for `log`.
+    pub(crate) fn stream(&self, key: &ChannelKey) -> Option<Stream> {
+        let log = self.log(&key.channel)?;
+        let incarnation = log.incarnation();
+        Some(Stream {
             log: incarnation.log.clone(),
             epoch: incarnation.epoch,
-            partition: self.log.partition(key),
-        }
+            partition: log.partition(key),
+        })
     }
 
     /// Events older than this count as removed (milliseconds since 1970); 0: none.

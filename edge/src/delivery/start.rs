@@ -1,8 +1,10 @@
 //! Where a subscription starts: from now, from a cursor, with the newest events, or from what its
 //! subscriber acknowledged.
 
+use std::sync::Arc;
+
 use meridian_core::protocol::{Code, ReplyError};
-use meridian_core::seams::{AcknowledgedKey, HistoryRead, ReadBounds, ReadFrom};
+use meridian_core::seams::{AcknowledgedKey, HistoryRead, Log, ReadBounds, ReadFrom};
 use meridian_core::vocabulary::{ChannelKey, Cursor, Offset, Position, Prev, Stream};
 
 use super::Stores;
@@ -50,7 +52,7 @@ pub(crate) async fn resolve(
     from: From,
 ) -> Result<Start, ReplyError> {
     let position = match from {
-        From::Now => log_end(stores, stream),
+        From::Now => log_end(log_of(stores, stream)?, stream),
         From::Cursor(cursor) => checked(stores, stream, &cursor).await?,
         From::Last(count) => newest(stores, key, stream, count).await?,
         From::Acked { key: subscriber, last } => {
@@ -64,9 +66,13 @@ pub(crate) async fn resolve(
     Ok(Start { position })
 }
 
+fn log_of<'a>(stores: &'a Stores, stream: &Stream) -> Result<&'a Arc<dyn Log>, ReplyError> {
+    stores.logs.get(&stream.log).ok_or_else(|| ReplyError::of(Code::WrongRegion))
+}
+
 /// The log's end as it is known here, minus one.
-fn log_end(stores: &Stores, stream: &Stream) -> Position {
-    Position::before(stream.epoch, stores.log.known_end(stream.partition))
+fn log_end(log: &Arc<dyn Log>, stream: &Stream) -> Position {
+    Position::before(stream.epoch, log.known_end(stream.partition))
 }
 
 /// A cursor's position, if it can be one of this channel. Beyond the end is an error only if the end
@@ -80,10 +86,11 @@ async fn checked(
         return Err(ReplyError::of(Code::ForeignCursor));
     }
     let position = cursor.position;
-    if position <= log_end(stores, stream) {
+    let log = log_of(stores, stream)?;
+    if position <= log_end(log, stream) {
         return Ok(position);
     }
-    let end = stores.log.end(stream.partition).await;
+    let end = log.end(stream.partition).await;
     let end: Offset = end.map_err(|_| ReplyError::of(Code::Unavailable))?;
     if position <= Position::before(stream.epoch, end) {
         Ok(position)
@@ -100,7 +107,7 @@ async fn newest(
     count: usize,
 ) -> Result<Position, ReplyError> {
     if count == 0 {
-        return Ok(log_end(stores, stream));
+        return Ok(log_end(log_of(stores, stream)?, stream));
     }
     let count = count.min(NEWEST_MOST);
     // Hot history is bounded to fewer events than this.

@@ -106,7 +106,7 @@ async fn prepare(
         authorise(context, identity, Action::Subscribe, channel).await.map_err(ReplyError::of)?;
     let key = ChannelKey { tenant: identity.tenant.clone(), channel: channel.clone() };
     let stores = &context.node.stores;
-    let stream = stores.stream(&key);
+    let stream = stores.stream(&key).ok_or_else(|| ReplyError::of(Code::WrongRegion))?;
     let (pinned, ready) = context.hands.hub.borrow_mut().pin(&key, &stream, class);
     context.hands.ring();
     let pin = Pin { pinned, context: context.clone() };
@@ -253,7 +253,7 @@ async fn history_page(
     }
     let key = ChannelKey { tenant: identity.tenant.clone(), channel };
     let stores = &context.node.stores;
-    let stream = stores.stream(&key);
+    let stream = stores.stream(&key).ok_or_else(|| ReplyError::of(Code::WrongRegion))?;
     let limit =
         request.limit.map_or(HISTORY_DEFAULT, |limit| limit as usize).clamp(1, HISTORY_MOST);
     let (after, limit) = match (&request.after, request.last) {

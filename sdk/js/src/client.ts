@@ -10,6 +10,7 @@ import { MeridianError } from './errors.js';
 import { watchPage } from './lifecycle.js';
 import { settle, type ClientOptions, type Settings } from './options.js';
 import { Publisher, type BatchEvent, type PublishOptions, type PublishResult } from './publish.js';
+import type { RegionChange } from './regions/regions.js';
 import { Registry } from './registry.js';
 import { ackCall, historyCall, type HistoryRange } from './requests.js';
 import { Subscription, type SubscribeOptions, type SubscriptionHost } from './subscription.js';
@@ -23,6 +24,8 @@ export interface ClientEvents extends Record<string, unknown> {
   transport: TransportName | null;
   /** The node stops; this client moves after so many milliseconds. */
   drain: number;
+  /** Connected in another region than before, or for the first time. */
+  region: RegionChange;
   /** Every fault, also those that the client heals by itself. */
   error: MeridianError;
   /** The client stopped and does not come back by itself. */
@@ -75,6 +78,11 @@ export class MeridianClient {
     return this.#engine.session?.info ?? null;
   }
 
+  /** The region of the running or last connection, as it calls itself; `null` before the first. */
+  get region(): string | null {
+    return this.#engine.region;
+  }
+
   get transport(): TransportName | null {
     return this.#counters.transport;
   }
@@ -86,6 +94,7 @@ export class MeridianClient {
     this.#unwatch ??= watchPage(this.#settings.page, {
       online: () => this.#engine.handle({ type: 'online' }),
       offline: () => this.#engine.handle({ type: 'offline' }),
+      froze: () => this.#engine.handle({ type: 'freeze' }),
       woke: () => this.#engine.handle({ type: 'wake' }),
       leaving: () => this.#flush(),
     });
@@ -216,6 +225,10 @@ export class MeridianClient {
         this.#calls.tick(awake);
       },
       drain: (afterMs) => this.#emitter.emit('drain', afterMs),
+      region: (change) => {
+        if (change.reason !== 'start') this.#counters.moves[change.reason] += 1;
+        this.#emitter.emit('region', change);
+      },
       fault: (error) => this.#emitter.emit('error', error),
       idle: (session) => session.unanswered === 0 && this.#registry.idle(session),
     };
@@ -239,12 +252,13 @@ export class MeridianClient {
 }
 
 function engineSetup(settings: Settings) {
-  const { url, dials, mode, avoidWebTransport, rememberMs, headStartMs, clock, backoff, greeting, page } = settings;
+  const { dials, mode, avoidWebTransport, rememberMs, headStartMs, clock, backoff, greeting, page } = settings;
   const codec = settings.codec === 'msgpack' ? msgpackCodec : jsonCodec;
-  const memory = new TransportMemory(settings.storage, settings.memoryKey);
+  const memory = (url: string) => new TransportMemory(settings.storage, settings.memoryKey(url));
   return {
-    dialer: { url, codec, dials, mode, avoidWebTransport, memory, rememberMs, headStartMs },
+    dialer: { codec, dials, mode, avoidWebTransport, memory, rememberMs, headStartMs },
     machine: { backoff, stableMs: 10_000, returnSpreadMs: 1_000 },
+    regions: { policy: settings.regions, fetch: settings.fetch },
     token: new TokenSource(settings.token, clock),
     greeting,
     online: page.online,
@@ -256,5 +270,6 @@ function newStats(): Stats {
   return {
     transport: null, connects: 0, reconnects: 0, events: 0, duplicates: 0, gaps: 0,
     skipped: 0, chainBreaks: 0, overflows: 0, resubscribes: 0,
+    moves: { failure: 0, home: 0, redirect: 0 },
   };
 }

@@ -12,13 +12,13 @@ import { Race, type RaceAction, type RaceEvent } from './transport/race.js';
 import type { TransportName } from './types.js';
 
 export interface DialerSetup {
-  readonly url: string;
   readonly codec: Codec;
   readonly dials: Dials;
   readonly mode: 'auto' | TransportName;
   /** The platform's WebTransport is known not to hold: use it only when forced. */
   readonly avoidWebTransport: boolean;
-  readonly memory: TransportMemory;
+  /** Which transport worked at an address. */
+  readonly memory: (url: string) => TransportMemory;
   /** How long a fallback to WebSocket is remembered. */
   readonly rememberMs: number;
   readonly headStartMs: number;
@@ -48,34 +48,38 @@ export class Dialer {
 
   /** Starts an attempt; exactly one of `won` and `lost` follows, unless it is aborted. */
   dial(
+    url: string,
     greeting: Record<string, unknown>,
     live: Pick<SessionEvents, 'message' | 'laneEnded' | 'closed'>,
     won: (result: Won) => void,
     lost: (error: MeridianError) => void,
   ): Attempt {
-    return new Attempt(this.#setup, this.#choice(), greeting, live, won, lost);
+    const setup = { ...this.#setup, url, memory: this.#setup.memory(url) };
+    return new Attempt(setup, this.#choice(setup.memory), greeting, live, won, lost);
   }
 
   /** A session ended; one that went silent speaks against its transport. */
-  sessionEnded(transport: TransportName, error: MeridianError): void {
+  sessionEnded({ base, transport }: Session, error: MeridianError): void {
     if (transport !== PREFERRED || error.code !== 'unresponsive') return;
     this.#silentDeaths += 1;
     if (this.#silentDeaths < SILENT_DEATHS) return;
     this.#silentDeaths = 0;
-    this.#setup.memory.remember('websocket', this.#setup.clock.now() + SILENCE_MEMORY_MS);
+    this.#setup.memory(base).remember('websocket', this.#setup.clock.now() + SILENCE_MEMORY_MS);
   }
 
-  #choice(): Choice {
-    const { dials, memory, mode, clock, avoidWebTransport } = this.#setup;
+  #choice(memory: TransportMemory): Choice {
+    const { dials, mode, clock, avoidWebTransport } = this.#setup;
     const remembered = memory.recall(clock.now()) === 'websocket';
     const usable = (transport: TransportName) => dials[transport] !== undefined;
     return choose({ mode, usable, remembered, avoid: avoidWebTransport });
   }
 }
 
+type AttemptSetup = Omit<DialerSetup, 'memory'> & { readonly url: string; readonly memory: TransportMemory };
+
 /** One race under way. */
 export class Attempt {
-  readonly #setup: DialerSetup;
+  readonly #setup: AttemptSetup;
   readonly #choice: Choice;
   readonly #greeting: Record<string, unknown>;
   readonly #live: Pick<SessionEvents, 'message' | 'laneEnded' | 'closed'>;
@@ -93,7 +97,7 @@ export class Attempt {
   #over = false;
 
   constructor(
-    setup: DialerSetup,
+    setup: AttemptSetup,
     choice: Choice,
     greeting: Record<string, unknown>,
     live: Pick<SessionEvents, 'message' | 'laneEnded' | 'closed'>,
@@ -147,7 +151,7 @@ export class Attempt {
     try {
       const dial = dials[transport];
       if (!dial) throw new MeridianError('connect_failed', 'reconnect', `there is no ${transport} here`);
-      const setup = { transport, dial, codec, clock, waking, url: linkUrl(url, transport, codec.name) };
+      const setup = { transport, dial, codec, clock, waking, base: url, url: linkUrl(url, transport, codec.name) };
       this.#sessions.set(transport, new Session(setup, this.#events(transport)));
     } catch (error) {
       const typed = asMeridianError(error, 'connect_failed', 'reconnect', `${transport} could not start`);

@@ -6,6 +6,8 @@ import { Attempt, Dialer, type DialerSetup, type Won } from './dialer.js';
 import { Ending } from './ending.js';
 import { asMeridianError, MeridianError } from './errors.js';
 import { Machine, type MachineAction, type MachineEvent, type MachinePolicy } from './machine.js';
+import { Navigator, type NavigatorSetup } from './regions/navigator.js';
+import type { RegionChange } from './regions/regions.js';
 import type { Session } from './session.js';
 import type { TokenSource } from './token.js';
 import type { ClientState } from './types.js';
@@ -22,6 +24,8 @@ export interface EngineEvents {
   stopped(error: MeridianError): void;
   tick(awake: number): void;
   drain(afterMs: number): void;
+  /** The client is connected in another region than before. */
+  region(change: RegionChange): void;
   /** A fault that ends nothing. */
   fault(error: MeridianError): void;
   /** Whether nothing depends on this session any more. */
@@ -31,6 +35,7 @@ export interface EngineEvents {
 export interface EngineSetup {
   readonly dialer: Omit<DialerSetup, 'clock' | 'waking'>;
   readonly machine: Omit<MachinePolicy, 'canRenewToken'>;
+  readonly regions: Omit<NavigatorSetup, 'clock' | 'online'>;
   readonly token: TokenSource;
   readonly greeting: Readonly<Record<string, unknown>>;
   readonly online: boolean;
@@ -48,6 +53,7 @@ export class Engine {
   readonly #events: EngineEvents;
   readonly #waking: WakingTime;
   readonly #dialer: Dialer;
+  readonly #navigator: Navigator;
   readonly #machine: Machine;
   readonly #ending = new Ending();
   readonly #alarm: Alarm;
@@ -65,6 +71,11 @@ export class Engine {
     this.#events = events;
     this.#waking = new WakingTime(clock.now());
     this.#dialer = new Dialer({ ...setup.dialer, clock, waking: this.#waking });
+    this.#navigator = new Navigator({ ...setup.regions, online: setup.online, clock }, {
+      move: () => this.handle({ type: 'move' }),
+      // Told when the machine is done with what it handles, so that a listener may close the client.
+      arrived: (change) => queueMicrotask(() => this.#events.region(change)),
+    });
     const policy = { ...setup.machine, canRenewToken: setup.token.canRenew };
     this.#machine = new Machine(policy, () => clock.random());
     this.#alarm = new Alarm(clock, () => this.handle({ type: 'timer' }));
@@ -73,6 +84,11 @@ export class Engine {
 
   get state(): ClientState {
     return this.#machine.state;
+  }
+
+  /** The region of this client, as it calls itself or by its address; `null` before the first. */
+  get region(): string | null {
+    return this.#navigator.region;
   }
 
   /** The session to send on; `null` while there is none. */
@@ -86,6 +102,7 @@ export class Engine {
 
   handle(event: MachineEvent): void {
     const now = this.#setup.clock.now();
+    this.#navigator.hear(event);
     const actions = this.#machine.handle(event, now);
     this.#keepTicking();
     this.#alarm.by(this.#machine.wakeAt());
@@ -142,7 +159,8 @@ export class Engine {
     const generation = ++this.#generation;
     this.#setup.token.current().then(
       (token) => {
-        if (generation === this.#generation) this.#race(generation, token);
+        if (generation !== this.#generation) return;
+        this.#navigator.pick((url) => this.#race(generation, url, token));
       },
       (error: unknown) => {
         if (generation !== this.#generation) return;
@@ -153,7 +171,7 @@ export class Engine {
     );
   }
 
-  #race(generation: number, token: string | undefined): void {
+  #race(generation: number, url: string, token: string | undefined): void {
     const { cause } = this.#ending;
     const greeting = {
       ...this.#setup.greeting,
@@ -161,6 +179,7 @@ export class Engine {
       ...(cause === undefined ? {} : { reconnect: cause }),
     };
     this.#attempt = this.#dialer.dial(
+      url,
       greeting,
       {
         message: (session, message, lane, bytes) => this.#message(session, message, lane, bytes),
@@ -186,6 +205,7 @@ export class Engine {
     this.#rivalsUntil = rivals ? this.awake + OWN_TAKEOVER_MS : 0;
     this.#ending.began();
     this.#setup.token.accepted(session.info.expiresInMs);
+    this.#navigator.named(session.info.region);
     this.handle({ type: 'dialed' });
     session.activate();
     if (!session.over) this.#events.up(session);
@@ -204,7 +224,7 @@ export class Engine {
   }
 
   #closed(session: Session, error: MeridianError): void {
-    this.#dialer.sessionEnded(session.transport, error);
+    this.#dialer.sessionEnded(session, error);
     if (this.#retiring?.session === session) {
       this.#retiring = null;
       return this.#events.down(session, error);
@@ -225,6 +245,7 @@ export class Engine {
     this.#generation += 1;
     this.#attempt?.abort();
     this.#attempt = null;
+    this.#navigator.dropped();
   }
 
   #drop(): void {
@@ -232,6 +253,7 @@ export class Engine {
     const session = this.#current;
     this.#current = null;
     if (!session) return;
+    this.#navigator.dropped();
     this.#ending.dropped(this.state === 'closed');
     session.close();
     this.#events.down(session, new MeridianError('closed', 'reconnect', 'the client closed the connection'));

@@ -47,6 +47,7 @@ export const CODES: Readonly<Record<string, readonly [closeCode: number, action:
   lane_stopped: [4044, 'resume'],
   slow_reader: [4045, 'reconnect'],
   taken_over: [4046, 'stop'],
+  wrong_region: [4047, 'stop'],
   draining: [4050, 'reconnect'],
   not_found: [4051, 'stop'],
   method_not_allowed: [4052, 'stop'],

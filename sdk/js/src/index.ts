@@ -10,6 +10,8 @@ export type { HistoryRange } from './requests.js';
 export { localStorageCursors, memoryCursors, type CursorStore } from './cursors.js';
 export { memoryStorage, type KeyValueStorage } from './transport/memory.js';
 export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
+export type { RegionChange, RegionReason } from './regions/regions.js';
+export type { Fetch, ProbeInit } from './regions/probe.js';
 export type { BackoffPolicy } from './backoff.js';
 export type { Clock } from './clock.js';
 export type {

@@ -4,6 +4,8 @@
 export interface LifecycleSignals {
   online(): void;
   offline(): void;
+  /** The page stops to run until `woke`. */
+  froze(): void;
   /** The page may have slept: back in view, resumed, or out of the back/forward cache. */
   woke(): void;
   /** The page may not run again: save what must be saved. */
@@ -52,7 +54,10 @@ export function watchPage(page: Page, signals: LifecycleSignals): () => void {
     if (event.persisted) signals.woke();
   });
   on(page.window, 'pagehide', () => signals.leaving());
-  on(page.document, 'freeze', () => signals.leaving());
+  on(page.document, 'freeze', () => {
+    signals.leaving();
+    signals.froze();
+  });
   on(page.document, 'resume', () => signals.woke());
   on(page.document, 'visibilitychange', () => {
     if (page.document?.visibilityState === 'hidden') signals.leaving();

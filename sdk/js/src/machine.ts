@@ -16,9 +16,11 @@ export interface MachinePolicy {
 }
 
 export type MachineEvent =
-  | { type: 'start' | 'timer' | 'dialed' | 'online' | 'offline' | 'wake' | 'close' }
+  | { type: 'start' | 'timer' | 'dialed' | 'online' | 'offline' | 'freeze' | 'wake' | 'close' }
   | { type: 'dial_failed' | 'lost'; error: MeridianError }
   | { type: 'drain'; afterMs: number }
+  /** Another place is better: dial it beside the running connection, which stays if that fails. */
+  | { type: 'move' }
   | { type: 'interrupt'; ms: number };
 
 export type MachineAction =
@@ -41,6 +43,8 @@ export class Machine {
   #dialAt: number | null = null;
   #heldUntil = 0;
   #liveSince = 0;
+  /** The dial under way is a move that nothing forces. */
+  #optional = false;
 
   constructor(policy: MachinePolicy, random: () => number) {
     this.#policy = policy;
@@ -71,10 +75,12 @@ export class Machine {
       case 'dialed': return this.#dialed(now);
       case 'dial_failed': return this.#dialFailed(event.error, now);
       case 'lost': return this.#lost(event.error, now);
-      case 'drain': return this.#plan(now + event.afterMs);
+      case 'drain': return this.#drain(now + event.afterMs);
+      case 'move': return this.#move();
       case 'online': return this.#returned(now, true);
       case 'wake': return this.#returned(now, false);
       case 'offline': return this.#offline();
+      case 'freeze': return [];
       case 'interrupt': return this.#interrupt(event.ms, now);
       case 'close': return this.#end('closed');
     }
@@ -92,9 +98,24 @@ export class Machine {
 
   #dialIfDue(now: number): MachineAction[] {
     if (this.#dialing || this.#dialAt === null || now < this.#dialAt || !this.#online) return [];
+    return this.#dial(false);
+  }
+
+  #dial(optional: boolean): MachineAction[] {
     this.#dialing = true;
+    this.#optional = optional;
     this.#dialAt = null;
     return [{ type: 'dial' }];
+  }
+
+  #drain(at: number): MachineAction[] {
+    this.#optional = false;
+    return this.#plan(at);
+  }
+
+  #move(): MachineAction[] {
+    // A dial that is planned or under way goes to the better place by itself.
+    return this.#live && !this.#dialing && this.#dialAt === null && this.#online ? this.#dial(true) : [];
   }
 
   #dialed(now: number): MachineAction[] {
@@ -111,7 +132,7 @@ export class Machine {
     this.#dialing = false;
     if (error.action === 'stop') return this.#live ? [] : this.#stop(error);
     const actions = this.#refused(error);
-    if (this.#ended) return actions;
+    if (this.#ended || (this.#optional && this.#live)) return actions;
     return [...actions, ...this.#again(error, now)];
   }
 
@@ -129,7 +150,13 @@ export class Machine {
     if (error.action !== 'refresh') return [];
     this.#refusals += 1;
     const hopeless = !this.#policy.canRenewToken || this.#refusals >= MAX_REFUSALS;
-    return hopeless && !this.#live ? this.#stop(error) : [{ type: 'renew_token' }];
+    return hopeless && !this.#live ? this.#stop(this.#inVain(error)) : [{ type: 'renew_token' }];
+  }
+
+  /** The refusal as the application gets it: there is nothing left to do that this client can. */
+  #inVain(error: MeridianError): MeridianError {
+    const why = this.#policy.canRenewToken ? `${MAX_REFUSALS} tokens in a row were refused` : 'a token given as text cannot be renewed';
+    return new MeridianError(error.code, 'stop', `${error.message}; ${why}`, { cause: error });
   }
 
   #again(error: MeridianError, now: number): MachineAction[] {

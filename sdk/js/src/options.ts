@@ -7,6 +7,9 @@ import type { CodecName } from './codec/codec.js';
 import type { CursorStore } from './cursors.js';
 import { MeridianError } from './errors.js';
 import { currentPage, type Page } from './lifecycle.js';
+import { baseUrl } from './regions/health.js';
+import type { Fetch } from './regions/probe.js';
+import type { RegionsPolicy } from './regions/regions.js';
 import type { TokenOption } from './token.js';
 import type { Dials } from './transport/link.js';
 import { defaultStorage, type KeyValueStorage } from './transport/memory.js';
@@ -17,6 +20,14 @@ import type { TransportName } from './types.js';
 export interface ClientOptions {
   /** Base address of the gateway, `http(s)://host:port`. WebTransport always uses `https`. */
   url: string;
+  /** Base addresses of further regions: the nearest one that is well is used, another when it fails. */
+  regions?: readonly string[];
+  /** Also use the regions that a region's answer names. */
+  discoverRegions?: boolean;
+  /** Away from home, home is asked this often, ±50 %, in milliseconds. */
+  homeProbeMs?: number;
+  /** Spread of the move back once home is well again, in milliseconds. */
+  homeSpreadMs?: number;
   /** A token, or a function that gets one; only with a function can the client renew it. */
   token?: TokenOption;
   /** Races both transports unless one is forced. */
@@ -54,6 +65,8 @@ export interface ClientOptions {
   maxPublishBytes?: number;
   /** How long `history` and `ack` may take, in waking milliseconds. */
   requestTimeoutMs?: number;
+  /** Asks regions how they are, for platforms without a global `fetch`. */
+  fetch?: Fetch;
   /** For tests: time and chance, the transports, the page. */
   clock?: Clock;
   dials?: Dials;
@@ -66,11 +79,9 @@ export type Settings = ReturnType<typeof settle>;
 
 /** Options with every default in place. Throws `bad_argument` on an address that is none. */
 export function settle(options: ClientOptions) {
-  if (!/^(https?|wss?):\/\//.test(options.url) || !URL.canParse(options.url)) {
-    throw new MeridianError('bad_argument', 'stop', `not an address of a gateway: ${options.url}`);
-  }
   return {
-    url: options.url,
+    regions: regionsOf(options),
+    fetch: options.fetch ?? platformFetch(),
     token: options.token,
     mode: options.transport ?? 'auto',
     avoidWebTransport: stallsOnWebTransport((globalThis as { navigator?: { userAgent?: string } }).navigator?.userAgent ?? ''),
@@ -79,7 +90,7 @@ export function settle(options: ClientOptions) {
     store: options.store,
     storage: options.storage ?? defaultStorage(),
     // Another certificate is another try for WebTransport.
-    memoryKey: [options.url, ...(options.serverCertificateHashes ?? [])].join(' '),
+    memoryKey: (url: string) => [url, ...(options.serverCertificateHashes ?? [])].join(' '),
     rememberMs: options.rememberTransportMs ?? 86_400_000,
     headStartMs: options.headStartMs ?? 500,
     backoff: { baseMs: options.reconnect?.baseMs ?? 1_000, capMs: options.reconnect?.capMs ?? 30_000 },
@@ -106,6 +117,21 @@ function greetingOf(options: ClientOptions): Record<string, unknown> {
     client: options.clientName ?? CLIENT_NAME,
     ...(options.subscriber === undefined ? {} : { subscriber: options.subscriber }),
   };
+}
+
+function regionsOf(options: ClientOptions): RegionsPolicy {
+  const urls = [options.url, ...(options.regions ?? [])].map((text) => {
+    const url = baseUrl(text);
+    if (url === null) throw new MeridianError('bad_argument', 'stop', `not an address of a gateway: ${text}`);
+    return url;
+  });
+  const homing = { probeMs: options.homeProbeMs ?? 30_000, spreadMs: options.homeSpreadMs ?? 30_000 };
+  return { urls, discover: options.discoverRegions ?? false, homing };
+}
+
+function platformFetch(): Fetch | undefined {
+  const { fetch } = globalThis as { fetch?: typeof globalThis.fetch };
+  return fetch ? (url, init) => fetch(url, init) : undefined;
 }
 
 function platformDials(options: ClientOptions): Dials {

@@ -36,6 +36,8 @@ export interface SessionEvents {
 export interface SessionSetup {
   readonly transport: TransportName;
   readonly dial: Dial;
+  /** The gateway's base address, which `url` is made of. */
+  readonly base: string;
   readonly url: string;
   readonly codec: Codec;
   readonly clock: Clock;
@@ -46,6 +48,7 @@ type Stashed = { message: ServerMessage; lane: number; bytes: number };
 
 export class Session {
   readonly transport: TransportName;
+  readonly base: string;
   readonly codec: Codec;
   readonly #setup: SessionSetup;
   readonly #events: SessionEvents;
@@ -63,6 +66,7 @@ export class Session {
 
   constructor(setup: SessionSetup, events: SessionEvents) {
     this.transport = setup.transport;
+    this.base = setup.base;
     this.codec = setup.codec;
     this.#setup = setup;
     this.#events = events;

@@ -168,7 +168,9 @@ export class Subscription<T = unknown> implements AsyncIterable<MeridianEvent<T>
   }
 
   #load(): void {
-    const { store } = this.#options;
+    const { store, from } = this.#options;
+    // What the application says that it has counts from here on, whenever the server answers.
+    if (typeof from === 'object' && 'cursor' in from) this.#cursor = from.cursor;
     const loaded = (cursor: string | null | undefined) => {
       if (cursor) {
         this.#cursor = cursor;

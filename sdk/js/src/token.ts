@@ -10,7 +10,7 @@ export type TokenOption = string | (() => string | Promise<string>) | undefined;
 const RENEW_AFTER = 0.75;
 const RENEW_SPREAD = 0.15;
 const RETRY_MS = 5_000;
-/** A cached token this close to its end is not used for a new connection, in milliseconds. */
+/** A token this close to its end is not used for a new connection, and should be renewed by now, in milliseconds. */
 const NEARLY_OVER_MS = 5_000;
 
 export class TokenSource {
@@ -62,8 +62,14 @@ export class TokenSource {
   accepted(expiresInMs: number | undefined): void {
     const now = this.#clock.now();
     this.#expiresAt = expiresInMs === undefined ? Infinity : now + expiresInMs;
+    this.#renewAt = expiresInMs === undefined ? Infinity : now + Math.max(1_000, this.#renewAfter(expiresInMs));
+  }
+
+  /** A share of a short lifetime leaves too little for the callback; its half has to do then. */
+  #renewAfter(lifetimeMs: number): number {
     const share = RENEW_AFTER + RENEW_SPREAD * this.#clock.random();
-    this.#renewAt = expiresInMs === undefined ? Infinity : now + Math.max(1_000, expiresInMs * share);
+    const latest = Math.max(lifetimeMs - NEARLY_OVER_MS, lifetimeMs / 2);
+    return Math.min(lifetimeMs * share, latest);
   }
 
   /** Whether the token of the running session should be renewed now. */

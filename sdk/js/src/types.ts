@@ -111,4 +111,6 @@ export interface Stats {
   chainBreaks: number;
   overflows: number;
   resubscribes: number;
+  /** Arrivals in another region, by what moved the client. */
+  moves: { failure: number; home: number; redirect: number };
 }

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { MeridianError } from '../src/errors.js';
 import { memoryStorage } from '../src/transport/memory.js';
 import { connected, newWorld } from './support/world.js';
 
@@ -214,13 +215,25 @@ test('the token is renewed before it expires, and again when the server says so'
   assert.notEqual(world.server.named('connect').at(-1)?.['token'], 'token-1');
 });
 
+test('a short token is renewed while there is time for a slow callback', async () => {
+  const world = newWorld({ token: tokens() });
+  world.server.expiresInMs = 6_000;
+  world.client.connect();
+  await world.clock.advance(4_200);
+  assert.equal(world.server.named('refresh').length, 1);
+});
+
 test('a token given as text that is refused stops with a typed error', async () => {
   const world = newWorld();
   world.server.intercept = (body) => (body['connect'] ? { error: { code: 'token_expired', message: 'old', action: 'refresh' } } : null);
+  const stops: MeridianError[] = [];
+  world.client.on('stopped', (error) => stops.push(error));
   world.client.connect();
   await world.clock.advance(5_000);
   assert.equal(world.client.state, 'stopped');
   assert.equal(world.errors[0]?.code, 'token_expired');
+  assert.deepEqual(stops.map(({ code, action }) => [code, action]), [['token_expired', 'stop']]);
+  await assert.rejects(world.client.publish('a:b', 1), { code: 'token_expired', action: 'stop' });
 });
 
 test('a token callback that fails is tried again later', async () => {

@@ -16,6 +16,22 @@ test('last, stored cursor and acked start where they say', async () => {
   assert.deepEqual(world.server.named('subscribe').at(-1), { channel: 'flights:LAX', acked: true, last: 3 });
 });
 
+test('a cursor given is the position held before the server has answered', async () => {
+  const world = await connected();
+  for (let i = 0; i < 5; i++) world.server.append('flights:SFO', i);
+  const { sub } = collect(world, 'flights:SFO', { from: { last: 2 } });
+  await world.clock.advance(100);
+  const held = sub.cursor as string;
+  sub.unsubscribe();
+  world.server.append('flights:SFO', 5);
+  const hasty = world.client.subscribe('flights:SFO', { from: { cursor: held } });
+  assert.equal(hasty.cursor, held);
+  hasty.unsubscribe();
+  const { got } = collect(world, 'flights:SFO', { from: { cursor: hasty.cursor as string } });
+  await world.clock.advance(100);
+  assert.deepEqual(got, [5]);
+});
+
 test('an ephemeral channel has no cursor, tells skips, and survives a reconnect', async () => {
   const world = await connected();
   let skipped = 0;

@@ -9,7 +9,7 @@ use meridian_core::protocol::Codec;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::client::{Client, Shared, Task};
-use crate::connection::{Backoff, Config, Machine, State};
+use crate::connection::{Backoff, Config, Machine, Policy, State};
 use crate::driver::{Driver, Io, TokenSource};
 use crate::error::{ConnectError, Lost};
 use crate::mailbox::{Attention, Bounds};
@@ -22,7 +22,10 @@ const ASKS: usize = 256;
 /// A client to be.
 #[must_use]
 pub struct Builder {
-    url: String,
+    urls: Vec<String>,
+    discover_regions: bool,
+    home_probe: Duration,
+    home_spread: Duration,
     token: Option<String>,
     token_source: Option<TokenSource>,
     codec: Codec,
@@ -40,7 +43,13 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new(url: String) -> Self {
         Self {
-            url,
+            urls: vec![url],
+            // An answer without authentication should not widen where tokens go unasked.
+            discover_regions: false,
+            // Soon enough for people to be near again; a thousand clients ask 33 times a second.
+            home_probe: Duration::from_secs(30),
+            // A region that comes back gets its clients over half a minute, not at once.
+            home_spread: Duration::from_secs(30),
             token: None,
             token_source: None,
             // Payloads travel without base64, and decoding is cheaper.
@@ -78,6 +87,34 @@ impl Builder {
             let token = source();
             Box::pin(async move { token.await.map_err(|error| Lost::NoToken(Arc::new(error))) })
         }));
+        self
+    }
+
+    /// Another region's address. The nearest region that is well is used, another when it fails; the
+    /// one that was nearest is gone back to once it is well again. All addresses must be secure, or
+    /// none. May be called again.
+    pub fn region(mut self, url: impl Into<String>) -> Self {
+        self.urls.push(url.into());
+        self
+    }
+
+    /// Further regions' addresses, as with `region`.
+    pub fn regions(mut self, urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.urls.extend(urls.into_iter().map(Into::into));
+        self
+    }
+
+    /// Also uses the regions that a region's answer names.
+    pub fn discover_regions(mut self) -> Self {
+        self.discover_regions = true;
+        self
+    }
+
+    /// How often home is probed while the client is elsewhere, ±50 %, and the time over which it moves
+    /// back once home is well.
+    pub fn home_return(mut self, probe_interval: Duration, spread: Duration) -> Self {
+        self.home_probe = probe_interval;
+        self.home_spread = spread;
         self
     }
 
@@ -168,10 +205,12 @@ impl Builder {
     pub fn start(self) -> Result<Client, ConnectError> {
         // A dial may take less than `connect` as a whole, so that there is a second one.
         let handshake_timeout = Duration::from_secs(10);
-        let address = Address::parse(&self.url)?;
-        let dialer = Dialer::new(address, self.codec, self.trust, handshake_timeout)?;
+        let regions = self.policy()?;
+        let secure = regions.addresses[0].secure;
+        let dialer = Dialer::new(secure, self.codec, self.trust, handshake_timeout)?;
         let (transports, no_webtransport) = dialer.narrow(self.choice)?;
         let config = Config {
+            regions,
             subscriber: self.subscriber,
             token: self.token,
             has_token_source: self.token_source.is_some(),
@@ -185,6 +224,7 @@ impl Builder {
         };
         let (asks, asked) = mpsc::channel(ASKS);
         let (state, watched) = watch::channel(State::Connecting);
+        let (region, watched_region) = watch::channel(None);
         let attention = Arc::new(Attention::default());
         let driver = Driver {
             machine: Machine::new(config, Instant::now()),
@@ -194,6 +234,7 @@ impl Builder {
             asks: asked,
             attention: attention.clone(),
             state,
+            region,
             io: Io::default(),
         };
         Ok(Client::new(Shared {
@@ -203,7 +244,22 @@ impl Builder {
             bounds: self.bounds,
             serials: AtomicU64::new(0),
             state: watched,
+            region: watched_region,
             _task: Task(tokio::spawn(driver.run())),
         }))
+    }
+
+    fn policy(&self) -> Result<Policy, ConnectError> {
+        let addresses: Vec<Address> =
+            self.urls.iter().map(|url| Address::parse(url)).collect::<Result<_, _>>()?;
+        if addresses.iter().any(|address| address.secure != addresses[0].secure) {
+            return Err(ConnectError::MixedRegions);
+        }
+        Ok(Policy {
+            addresses,
+            discover: self.discover_regions,
+            home_probe: self.home_probe,
+            home_spread: self.home_spread,
+        })
     }
 }

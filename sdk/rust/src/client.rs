@@ -9,14 +9,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::builder::Builder;
-use crate::connection::{Ask, Session, State};
+use crate::connection::{Ask, Region, Session, State};
 use crate::error::{RequestError, SubscribeError};
 use crate::mailbox::{Attention, Bounds, mailbox};
 use crate::publish::{Publish, Receipt};
 use crate::subscription::Subscription;
 use crate::update::Start;
 
-/// A client of one server address. Clones share its one connection; the last one dropped ends it.
+/// A client of one gateway, in one region or several. Clones share its one connection; the last one dropped ends it.
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) bounds: Bounds,
     pub(crate) serials: AtomicU64,
     pub(crate) state: watch::Receiver<State>,
+    pub(crate) region: watch::Receiver<Option<Region>>,
     pub(crate) _task: Task,
 }
 
@@ -192,6 +193,12 @@ impl Client {
     /// What the client is doing, to watch.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared.state.clone()
+    }
+
+    /// The region of the running or last connection, and what brought the client there, to watch.
+    /// `None` before the first.
+    pub fn region(&self) -> watch::Receiver<Option<Region>> {
+        self.shared.region.clone()
     }
 
     /// What was agreed with the server, while there is a connection.

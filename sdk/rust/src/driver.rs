@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use meridian_core::protocol::{
     Code, Codec, Command, CommandFrame, decode_messages, encode_command, encode_commands,
 };
 use tokio::sync::{mpsc, watch};
 
-use crate::connection::{Ask, Input, Machine, Output, State};
+use crate::connection::{Ask, Health, Input, Machine, Output, Region, State};
 use crate::error::Lost;
 use crate::mailbox::Attention;
-use crate::transport::{Dialed, Dialer, Link};
+use crate::transport::{Address, Dialed, Dialer, Link};
 
 /// Commands are joined into frames of about this size.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -23,6 +25,8 @@ const FRAME_BYTES: usize = 64 * 1024;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+type Probe = Pin<Box<dyn Future<Output = (Address, Option<Health>)> + Send>>;
 
 /// Fetches a token from the application.
 pub(crate) type TokenSource =
@@ -37,6 +41,7 @@ pub(crate) struct Driver {
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) attention: Arc<Attention>,
     pub(crate) state: watch::Sender<State>,
+    pub(crate) region: watch::Sender<Option<Region>>,
     pub(crate) io: Io,
 }
 
@@ -48,6 +53,8 @@ pub(crate) struct Io {
     fetching: Pending<Result<String, Lost>>,
     /// The connection before this one, until it is closed.
     closing: Pending<()>,
+    /// As many as there are regions at most, and each ends by itself.
+    probes: FuturesUnordered<Probe>,
 }
 
 impl Driver {
@@ -71,6 +78,7 @@ impl Driver {
             frame = next_frame(&mut self.io.link) => self.received(frame),
             dialed = finish(&mut self.io.dialing) => self.dialed(dialed),
             token = finish(&mut self.io.fetching) => Input::Token(token),
+            Some((address, health)) = self.io.probes.next() => Input::Probed(address, health),
             ask = self.asks.recv() => ask.map_or(Input::Close, Input::Ask),
             serials = self.attention.wait() => Input::Attention(serials),
             () = finish(&mut self.io.closing) => Input::Tick,
@@ -117,8 +125,12 @@ impl Driver {
         while let Some(output) = self.machine.next_output() {
             match output {
                 Output::Send(frame) => batch.push(frame, &mut self.io.link),
-                Output::Dial(choice) => {
-                    self.io.dialing = Some(Box::pin(self.dialer.clone().dial(choice)));
+                Output::Dial(address, choice) => {
+                    self.io.dialing = Some(Box::pin(self.dialer.clone().dial(address, choice)));
+                }
+                Output::Probe(addresses) => {
+                    let probe = |address| Box::pin(self.dialer.clone().probe(address)) as Probe;
+                    self.io.probes.extend(addresses.into_iter().map(probe));
                 }
                 Output::FetchToken => {
                     self.io.fetching = self.token_source.as_ref().map(|source| source());
@@ -129,6 +141,9 @@ impl Driver {
                 }
                 Output::State(state) => {
                     self.state.send_replace(state);
+                }
+                Output::Region(region) => {
+                    self.region.send_replace(Some(region));
                 }
             }
         }

@@ -33,6 +33,8 @@ pub enum ConnectError {
     Url(#[from] url::ParseError),
     #[error("the address must begin with http, https, ws or wss and name a host")]
     Address,
+    #[error("some regions are secure and some are not")]
+    MixedRegions,
     #[error("WebTransport needs an https address or a certificate hash")]
     NeedsCertificate,
     #[error("no TLS configuration could be made")]

@@ -46,7 +46,7 @@ mod update;
 
 pub use builder::Builder;
 pub use client::Client;
-pub use connection::{Session, State};
+pub use connection::{Moves, Reason, Region, Session, State};
 pub use error::{ConnectError, Lost, RequestError, SubscribeError};
 pub use io::Io;
 pub use meridian_core::protocol::{

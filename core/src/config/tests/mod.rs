@@ -4,6 +4,7 @@ mod environment;
 mod faults;
 mod keys;
 mod secrets;
+mod stores;
 
 use std::path::Path;
 

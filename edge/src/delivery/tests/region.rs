@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use crate::delivery::Logs;
 use crate::delivery::start::Start;
 use crate::delivery::{Distributor, From, Hands, HubInput, Stores, resolve, run_jobs};
 use crate::hub::testing::{Chain, key};
@@ -26,6 +27,7 @@ use crate::hub::{Bounds, Hub, RingBounds, Slice};
 
 pub(super) struct Region {
     pub(super) stores: Stores,
+    pub(super) log: Arc<dyn Log>,
     pub(super) hands: Hands,
     /// As routers see it.
     backplane: Arc<dyn Backplane>,
@@ -57,14 +59,14 @@ impl Region {
         edges: Arc<dyn Backplane>,
     ) -> Self {
         let policies = Arc::new(policies(1 << 20));
-        let stores = Stores { log, backplane: edges, history, policies };
+        let stores = Stores { logs: Logs::new([log.clone()]), backplane: edges, history, policies };
         let (hands, edge) = start_edge(&stores).await;
-        Self { stores, hands, backplane, routers: Vec::new(), _edge: edge }
+        Self { stores, log, hands, backplane, routers: Vec::new(), _edge: edge }
     }
 
     /// Starts a router; those that run lose their partitions to it.
     pub(super) fn start_router(&mut self) {
-        let (log, history) = (self.stores.log.clone(), self.stores.history.clone());
+        let (log, history) = (self.log.clone(), self.stores.history.clone());
         let router = Router::new(log, history, self.backplane.clone(), Options::default());
         self.routers.push(spawn_local(async move {
             router.run(CancellationToken::new()).await;
@@ -82,15 +84,15 @@ impl Region {
             key: key(channel),
             scope: Scope::of_token("i", "s"),
             id: EventId::parse(id).unwrap(),
-            epoch: self.stores.log.incarnation().epoch,
+            epoch: self.log.incarnation().epoch,
             body: body.encode(),
         };
-        let appended = self.stores.log.append(vec![record]).await.remove(0).unwrap();
+        let appended = self.log.append(vec![record]).await.remove(0).unwrap();
         appended.cursor.position.passed
     }
 
     pub(super) fn stream(&self, channel: &str) -> Stream {
-        self.stores.stream(&key(channel))
+        self.stores.stream(&key(channel)).expect("its zone is here")
     }
 
     pub(super) async fn subscribe(&self, channel: &str, from: From) -> Client {
@@ -122,7 +124,7 @@ impl Region {
     pub(super) async fn resume(&self, client: Client) -> Client {
         self.leave(&client);
         let Client { key, chain, start, .. } = client;
-        let stream = self.stores.stream(&key);
+        let stream = self.stores.stream(&key).expect("its zone is here");
         let cursor =
             Cursor { log: stream.log, partition: stream.partition, position: chain.position };
         let mut again = self.subscribe(key.channel.as_str(), From::Cursor(cursor)).await;

@@ -33,6 +33,7 @@ export class FakeServer {
   limits: Body = { heartbeat_ms: 25_000, commands_per_s: 200, batch_events: 128 };
   expiresInMs: number | undefined;
   serverChannels: string[] = [];
+  regionOf: (session: ServerSession) => string = () => 'local';
   ephemeral = (channel: string) => channel.startsWith('typing:');
   /** Extra delay of a message on a lane. */
   laneDelay: (lane: number) => number = () => 0;
@@ -233,7 +234,7 @@ export class ServerSession implements Link {
     }
     this.connected = true;
     const limits = server.limits;
-    this.push({ id, connected: { protocol: 1, session: `s${server.sessions.length}`, node: 'n1', region: 'local', tenant: 'demo', user: 'ann', capabilities: [], expires_in_ms: server.expiresInMs, limits } });
+    this.push({ id, connected: { protocol: 1, session: `s${server.sessions.length}`, node: 'n1', region: server.regionOf(this), tenant: 'demo', user: 'ann', capabilities: [], expires_in_ms: server.expiresInMs, limits } });
     for (const channel of server.serverChannels) this.subscribe(undefined, { channel });
   }
 

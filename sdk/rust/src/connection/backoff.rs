@@ -26,6 +26,16 @@ impl Jitter {
     pub(crate) fn spread(&mut self, delay: Duration) -> Duration {
         delay.mul_f64(self.0.random_range(0.5..1.0))
     }
+
+    /// Anything from half of `delay` to one and a half.
+    pub(crate) fn around(&mut self, delay: Duration) -> Duration {
+        delay.mul_f64(self.0.random_range(0.5..1.5))
+    }
+
+    /// Anything from nothing to `delay`.
+    pub(crate) fn within(&mut self, delay: Duration) -> Duration {
+        delay.mul_f64(self.0.random_range(0.0..1.0))
+    }
 }
 
 impl Backoff {

@@ -6,6 +6,7 @@ mod backoff;
 mod chain;
 mod liveness;
 mod machine;
+mod regions;
 mod requests;
 mod subscription;
 mod subscriptions;
@@ -23,15 +24,18 @@ use tokio::sync::oneshot;
 
 use crate::error::{Lost, RequestError, SubscribeError};
 use crate::mailbox::Mailbox;
-use crate::transport::{Choice, Dialed, Transport};
+use crate::transport::{Address, Choice, Dialed, Transport};
 use crate::update::Start;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use machine::Machine;
+pub(crate) use regions::{Health, PROBE_TIMEOUT, Policy};
+pub use regions::{Moves, Reason, Region};
 
 /// What a machine keeps to.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
+    pub(crate) regions: Policy,
     pub(crate) subscriber: Option<String>,
     pub(crate) token: Option<String>,
     pub(crate) has_token_source: bool,
@@ -56,6 +60,8 @@ pub(crate) enum Input {
     /// A new connection is open; the one before it is gone from now on.
     Dialed(Dialed),
     DialFailed(Lost),
+    /// A region answered a probe, or did not in time.
+    Probed(Address, Option<Health>),
     /// The token source answered.
     Token(Result<String, Lost>),
     Message(Message),
@@ -91,12 +97,15 @@ pub(crate) type SubscribeReply = oneshot::Sender<Result<Opened, SubscribeError>>
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Dial(Choice),
+    Dial(Address, Choice),
+    /// Ask these regions how they are.
+    Probe(Vec<Address>),
     FetchToken,
     Send(CommandFrame),
     /// Give the connection up, with this code for the server.
     Hangup(Code),
     State(State),
+    Region(Region),
 }
 
 /// What a client is doing, for the application to watch.

@@ -45,6 +45,20 @@ impl Address {
         (host, self.port)
     }
 
+    /// The address as it is compared and told.
+    pub(crate) fn base_url(&self) -> String {
+        let (scheme, default) = if self.secure { ("https", 443) } else { ("http", 80) };
+        if self.port == default {
+            return format!("{scheme}://{}{}", self.host, self.prefix);
+        }
+        format!("{scheme}://{}{}", self.authority(), self.prefix)
+    }
+
+    /// Where the region tells how it is.
+    pub(crate) fn probe_path(&self) -> String {
+        format!("{}/v1/regions", self.prefix)
+    }
+
     pub(crate) fn websocket_url(&self) -> String {
         let scheme = if self.secure { "wss" } else { "ws" };
         format!("{scheme}://{}{}/v1/ws", self.authority(), self.prefix)
@@ -70,6 +84,8 @@ mod tests {
         );
         let address = Address::parse("wss://[::1]/eu").unwrap();
         assert_eq!(address.websocket_url(), "wss://[::1]:443/eu/v1/ws");
+        assert_eq!(address.base_url(), "https://[::1]/eu");
+        assert_eq!(address.probe_path(), "/eu/v1/regions");
         assert_eq!(address.lookup(), ("::1".to_owned(), 443));
         for bad in ["", "127.0.0.1:80", "ftp://a", "http://"] {
             assert!(Address::parse(bad).is_err(), "{bad}");

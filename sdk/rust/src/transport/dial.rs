@@ -6,6 +6,7 @@ use std::time::Duration;
 use meridian_core::protocol::Codec;
 
 use super::{Address, Choice, Dialed, Link, Transport, WebSocketLink, WebTransportLink};
+use crate::connection::{Health, PROBE_TIMEOUT};
 use crate::error::{ConnectError, Lost};
 use crate::tls::Trust;
 
@@ -15,7 +16,7 @@ const HEAD_START: Duration = Duration::from_millis(500);
 /// What is needed to open connections, again and again.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
-    address: Address,
+    secure: bool,
     codec: Codec,
     trust: Trust,
     tls: Option<Arc<rustls::ClientConfig>>,
@@ -23,17 +24,18 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
+    /// For addresses that are all `secure`, or none of them.
     pub(crate) fn new(
-        address: Address,
+        secure: bool,
         codec: Codec,
         trust: Trust,
         timeout: Duration,
     ) -> Result<Self, ConnectError> {
-        let tls = match address.secure {
+        let tls = match secure {
             true => Some(trust.client_config(&[b"http/1.1"])?),
             false => None,
         };
-        Ok(Self { address, codec, trust, tls, timeout })
+        Ok(Self { secure, codec, trust, tls, timeout })
     }
 
     /// Which transports can work at all, and why WebTransport can't: it needs a certificate to trust.
@@ -41,7 +43,7 @@ impl Dialer {
         &self,
         choice: Choice,
     ) -> Result<(Choice, Option<&'static str>), ConnectError> {
-        let has_certificate = self.address.secure || matches!(self.trust, Trust::Hashes(_));
+        let has_certificate = self.secure || matches!(self.trust, Trust::Hashes(_));
         match choice {
             Choice::Only(Transport::WebTransport) if !has_certificate => {
                 Err(ConnectError::NeedsCertificate)
@@ -55,37 +57,54 @@ impl Dialer {
     }
 
     /// Opens a connection within the timeout.
-    pub(crate) async fn dial(self, choice: Choice) -> Result<(Link, Dialed), Lost> {
+    pub(crate) async fn dial(
+        self,
+        address: Address,
+        choice: Choice,
+    ) -> Result<(Link, Dialed), Lost> {
         let dialed = async {
             match choice {
-                Choice::Only(Transport::WebSocket) => won(self.websocket().await?, None),
-                Choice::Only(Transport::WebTransport) => won(self.webtransport().await?, None),
-                Choice::Auto => self.race().await,
+                Choice::Only(Transport::WebSocket) => won(self.websocket(&address).await?, None),
+                Choice::Only(Transport::WebTransport) => {
+                    won(self.webtransport(&address).await?, None)
+                }
+                Choice::Auto => self.race(&address).await,
             }
         };
         tokio::time::timeout(self.timeout, dialed).await.unwrap_or(Err(Lost::TimedOut))
     }
 
-    async fn websocket(&self) -> Result<Link, Lost> {
-        let link = WebSocketLink::dial(&self.address, self.codec, self.tls.clone()).await?;
+    /// Asks a region how it is.
+    pub(crate) async fn probe(self, address: Address) -> (Address, Option<Health>) {
+        let asked = super::probe::ask(&address, self.tls);
+        let health = tokio::time::timeout(PROBE_TIMEOUT, asked).await;
+        let health = health.map_err(|_| Lost::TimedOut).and_then(|health| health);
+        if let Err(lost) = &health {
+            tracing::debug!(region = %address.base_url(), cause = %lost, "a probe was not answered");
+        }
+        (address, health.ok())
+    }
+
+    async fn websocket(&self, address: &Address) -> Result<Link, Lost> {
+        let link = WebSocketLink::dial(address, self.codec, self.tls.clone()).await?;
         Ok(Link::WebSocket(Box::new(link)))
     }
 
-    async fn webtransport(&self) -> Result<Link, Lost> {
-        let link = WebTransportLink::dial(&self.address, self.codec, &self.trust).await?;
+    async fn webtransport(&self, address: &Address) -> Result<Link, Lost> {
+        let link = WebTransportLink::dial(address, self.codec, &self.trust).await?;
         Ok(Link::WebTransport(Box::new(link)))
     }
 
     /// The first that answers; where both fail, what WebSocket said.
-    async fn race(&self) -> Result<(Link, Dialed), Lost> {
-        let mut webtransport = Box::pin(self.webtransport());
+    async fn race(&self, address: &Address) -> Result<(Link, Dialed), Lost> {
+        let mut webtransport = Box::pin(self.webtransport(address));
         let early = tokio::time::timeout(HEAD_START, &mut webtransport).await;
         match early {
             Ok(Ok(link)) => return won(link, None),
-            Ok(Err(_)) => return won(self.websocket().await?, Some("failed")),
+            Ok(Err(_)) => return won(self.websocket(address).await?, Some("failed")),
             Err(_) => {}
         }
-        let mut websocket = Box::pin(self.websocket());
+        let mut websocket = Box::pin(self.websocket(address));
         tokio::select! {
             link = &mut websocket => match link {
                 Ok(link) => won(link, Some("timeout")),

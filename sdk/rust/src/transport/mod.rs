@@ -2,6 +2,8 @@
 
 mod address;
 mod dial;
+mod probe;
+mod tcp;
 mod websocket;
 mod webtransport;
 

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream};
 use meridian_core::protocol::{Code, Codec};
-use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -34,12 +33,7 @@ impl WebSocketLink {
         codec: Codec,
         tls: Option<std::sync::Arc<rustls::ClientConfig>>,
     ) -> Result<Self, Lost> {
-        let mut io = connect(address).await?;
-        if let Some(tls) = tls {
-            let name = address.lookup().0;
-            let name = ServerName::try_from(name).map_err(|e: InvalidDnsNameError| failure(e))?;
-            io = io.secure(tls, name).await.map_err(failure)?;
-        }
+        let io = super::tcp::connect(address, tls).await?;
         let mut request = address.websocket_url().into_client_request().map_err(failure)?;
         request
             .headers_mut()
@@ -97,19 +91,6 @@ impl WebSocketLink {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-/// The first address of the host that answers.
-async fn connect(address: &Address) -> Result<Io, Lost> {
-    let (host, port) = address.lookup();
-    let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
-    for addr in tokio::net::lookup_host((host, port)).await.map_err(failure)? {
-        match Io::connect(addr, None).await {
-            Ok(io) => return Ok(io),
-            Err(error) => last = error,
-        }
-    }
-    Err(failure(last))
 }
 
 fn closed(frame: Option<CloseFrame>) -> Lost {

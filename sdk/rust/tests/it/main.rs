@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bare;
+mod regions;
 mod server;
 mod websocket;
 mod webtransport;

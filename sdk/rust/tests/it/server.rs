@@ -11,7 +11,9 @@ use meridian_core::protocol::{
     decode_commands, encode_message, put_frame,
 };
 use meridian_core::vocabulary::{Body, Epoch, Offset, Position, Prev};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -28,6 +30,8 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 /// Where WebSockets are accepted.
 pub(crate) struct WebSocketServer {
     listener: TcpListener,
+    health: watch::Sender<String>,
+    probes: watch::Sender<u32>,
 }
 
 /// One WebSocket, as a server sees it.
@@ -39,7 +43,11 @@ pub(crate) struct Peer {
 
 impl WebSocketServer {
     pub(crate) async fn start() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            health: watch::Sender::new("\"state\":\"serving\"".to_owned()),
+            probes: watch::Sender::new(0),
+        }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -50,9 +58,38 @@ impl WebSocketServer {
         format!("http://{}", self.addr())
     }
 
+    /// What probes are answered from now on: the members of the answer.
+    pub(crate) fn tell(&self, members: impl Into<String>) {
+        self.health.send_replace(members.into());
+    }
+
+    /// Waits until that many probes have been answered.
+    pub(crate) async fn probed(&self, times: u32) {
+        let mut probes = self.probes.subscribe();
+        soon(probes.wait_for(|count| *count >= times)).await.unwrap();
+    }
+
+    /// The next connection that is no probe; probes are answered on the way.
+    async fn next_stream(&self) -> TcpStream {
+        loop {
+            let (mut stream, _) = self.listener.accept().await.unwrap();
+            let mut start = [0; 32];
+            let read = stream.peek(&mut start).await.unwrap();
+            if !start[..read].starts_with(b"GET /v1/regions ") {
+                return stream;
+            }
+            // What is not read would be answered by a reset.
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            let body = format!("{{{}}}", *self.health.borrow());
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            self.probes.send_modify(|count| *count += 1);
+        }
+    }
+
     /// The next connection, upgraded.
     pub(crate) async fn accept(&self) -> Peer {
-        let (stream, _) = soon(self.listener.accept()).await.unwrap();
+        let stream = soon(self.next_stream()).await;
         let mut codec = Codec::Json;
         #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
         let choose = |request: &Request, mut response: Response| {

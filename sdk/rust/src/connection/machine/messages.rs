@@ -6,6 +6,7 @@ use std::time::Duration;
 use meridian_core::protocol::{Action, Command, Connected, Message, ReplyError};
 
 use super::super::liveness::Liveness;
+use super::super::regions::Event;
 use super::super::wire::Waiting;
 use super::super::{Output, Session, State};
 use super::{Machine, Moving, Phase};
@@ -52,6 +53,8 @@ impl Machine {
         let Phase::Connecting { transport, .. } = self.phase else { return };
         let now = self.wire.now;
         self.phase = Phase::Online { transport, since: now, moving: Moving::No };
+        // Whoever sees the new state sees the new region.
+        self.navigate(&Event::Dialed(&connected.region));
         self.worked = Some((transport, now));
         self.left = None;
         self.tokens.accepted(connected.expires_in_ms, now);
@@ -96,10 +99,12 @@ impl Machine {
     }
 
     fn drain(&mut self, after: Duration) {
-        if let Phase::Online { moving, .. } = &mut self.phase
-            && *moving == Moving::No
-        {
-            *moving = Moving::At(self.wire.now + after);
+        let Phase::Online { moving, .. } = &mut self.phase else { return };
+        match moving {
+            Moving::No => *moving = Moving::At(self.wire.now + after),
+            // The node goes: what was a wish is a must.
+            Moving::Trying => *moving = Moving::Dialing,
+            Moving::At(_) | Moving::Dialing => {}
         }
     }
 }

@@ -2,19 +2,21 @@
 //! and subscriptions to them.
 
 mod messages;
+mod places;
 
 use std::time::{Duration, Instant};
 
 use meridian_core::protocol::{Action, Code, Command, Connect, Fallback};
 
 use super::liveness::{Liveness, Verdict};
+use super::regions::{Event, Regions};
 use super::requests::Requests;
 use super::subscriptions::Subscriptions;
 use super::tokens::Tokens;
 use super::wire::{Waiting, Wire};
 use super::{Ask, Config, Input, Output, State};
 use crate::error::{Lost, RequestError, SubscribeError};
-use crate::transport::{Choice, Dialed, Transport};
+use crate::transport::{Dialed, Transport};
 
 /// A connection that held for so long was a good one: delays begin anew.
 const STABLE: Duration = Duration::from_secs(5);
@@ -27,6 +29,7 @@ pub(crate) struct Machine {
     config: Config,
     wire: Wire,
     phase: Phase,
+    regions: Regions,
     requests: Requests,
     subscriptions: Subscriptions,
     tokens: Tokens,
@@ -63,12 +66,15 @@ enum Phase {
     Ended,
 }
 
-/// Leaving a node that drains: the old connection serves until the new one is there.
+/// Leaving a node that drains, or for a better region: the old connection serves until the new one is
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moving {
     No,
     At(Instant),
     Dialing,
+    /// Nothing forces this move: if the dial fails, the connection stays.
+    Trying,
 }
 
 impl Machine {
@@ -76,6 +82,7 @@ impl Machine {
         Self {
             wire: Wire::new(config.seed, now),
             phase: Phase::New,
+            regions: Regions::new(&config.regions, config.seed),
             requests: Requests::new(config.request_timeout, config.retry),
             subscriptions: Subscriptions::new(config.retry),
             tokens: Tokens::new(config.token.clone(), config.has_token_source),
@@ -97,6 +104,7 @@ impl Machine {
             Input::Start => self.connect(),
             Input::Dialed(dialed) => self.dialed(dialed),
             Input::DialFailed(lost) => self.dial_failed(lost),
+            Input::Probed(address, health) => self.probed(&address, health.as_ref()),
             Input::Token(result) => self.token(result),
             Input::Message(message) => self.message(message),
             Input::Lost(lost) => self.lost(lost),
@@ -136,7 +144,8 @@ impl Machine {
         let alive = self.liveness.next_wake().filter(|_| online);
         let token = self.tokens.next_wake().filter(|_| online);
         let work = self.requests.next_wake().into_iter().chain(self.subscriptions.next_wake());
-        phase.into_iter().chain(alive).chain(token).chain(work).min()
+        let regions = self.regions.next_wake();
+        phase.into_iter().chain(alive).chain(token).chain(work).chain(regions).min()
     }
 
     fn connect(&mut self) {
@@ -152,23 +161,12 @@ impl Machine {
         self.wire.outputs.push_back(Output::State(State::Connecting));
     }
 
-    fn dial(&mut self) {
-        self.remembered = false;
-        let choice = match (self.config.transports, self.worked) {
-            (Choice::Auto, Some((transport, at))) if self.wire.now < at + MEMORY => {
-                self.remembered = true;
-                Choice::Only(transport)
-            }
-            (choice, _) => choice,
-        };
-        self.wire.outputs.push_back(Output::Dial(choice));
-    }
-
     fn dialed(&mut self, dialed: Dialed) {
         let transport = dialed.transport;
         if matches!(self.phase, Phase::Online { moving: Moving::Dialing, .. }) {
             self.left = Some("drain");
         }
+        self.navigate(&Event::Left);
         self.forget_connection();
         let deadline = self.wire.now + self.config.handshake_timeout;
         self.phase = Phase::Connecting { transport, deadline };
@@ -196,7 +194,9 @@ impl Machine {
 
     fn dial_failed(&mut self, lost: Lost) {
         self.worked = None;
+        self.navigate(&Event::DialFailed(&lost));
         match &mut self.phase {
+            Phase::Online { moving: moving @ Moving::Trying, .. } => *moving = Moving::No,
             Phase::Online { moving, .. } => {
                 let delay = self.config.reconnect.delay(self.attempts, &mut self.wire.jitter);
                 self.attempts += 1;
@@ -263,6 +263,7 @@ impl Machine {
             }
             _ => {}
         }
+        self.navigate(&Event::Timer);
         self.requests.tick(&mut self.wire);
         self.subscriptions.tick(&mut self.wire);
     }
@@ -289,12 +290,19 @@ impl Machine {
 
     fn lost(&mut self, why: Lost) {
         let before = self.phase;
-        if matches!(before, Phase::Online { .. }) {
-            self.left = Some(why.cause());
+        match before {
+            Phase::Online { .. } => {
+                self.left = Some(why.cause());
+                self.navigate(&Event::Lost(&why));
+            }
+            Phase::Connecting { .. } => self.navigate(&Event::DialFailed(&why)),
+            _ => {}
         }
         self.forget_connection();
         match before {
-            Phase::Online { moving: Moving::Dialing, .. } => self.phase = Phase::Dialing,
+            Phase::Online { moving: Moving::Dialing | Moving::Trying, .. } => {
+                self.phase = Phase::Dialing;
+            }
             Phase::Online { since, .. } => {
                 if self.wire.now >= since + STABLE {
                     self.attempts = 0;

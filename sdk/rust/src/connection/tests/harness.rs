@@ -11,11 +11,13 @@ use meridian_core::protocol::{
 use meridian_core::vocabulary::{Body, Epoch, Offset, Position, Prev};
 use tokio::sync::oneshot;
 
-use crate::connection::{Ask, Backoff, Config, Input, Machine, Opened, Output, State};
+use crate::connection::{
+    Ask, Backoff, Config, Input, Machine, Opened, Output, Policy, Region, State,
+};
 use crate::error::{Lost, RequestError, SubscribeError};
 use crate::mailbox::{Attention, Bounds, Reader, mailbox};
 use crate::publish::Publish;
-use crate::transport::{Choice, Dialed, Transport};
+use crate::transport::{Address, Choice, Dialed, Transport};
 use crate::update::{Start, Update};
 
 pub(super) const STREAM: &str = "1.global.1.3";
@@ -28,6 +30,10 @@ pub(super) struct Harness {
     pub(super) now: Instant,
     pub(super) sent: Vec<CommandFrame>,
     pub(super) dials: Vec<Choice>,
+    /// Where to, of all dials so far.
+    pub(super) dialed: Vec<String>,
+    pub(super) probes: Vec<Address>,
+    pub(super) regions: Vec<Region>,
     pub(super) fetches: usize,
     pub(super) hangups: usize,
     pub(super) state: State,
@@ -45,6 +51,7 @@ pub(super) struct Subscribing {
 
 pub(super) fn config() -> Config {
     Config {
+        regions: policy(&["https://eu"]),
         subscriber: None,
         token: Some("token".to_owned()),
         has_token_source: false,
@@ -58,6 +65,15 @@ pub(super) fn config() -> Config {
     }
 }
 
+pub(super) fn policy(urls: &[&str]) -> Policy {
+    Policy {
+        addresses: urls.iter().map(|url| Address::parse(url).unwrap()).collect(),
+        discover: false,
+        home_probe: Duration::from_secs(30),
+        home_spread: Duration::from_secs(30),
+    }
+}
+
 impl Harness {
     pub(super) fn new(config: Config) -> Self {
         let now = Instant::now();
@@ -66,6 +82,9 @@ impl Harness {
             now,
             sent: Vec::new(),
             dials: Vec::new(),
+            dialed: Vec::new(),
+            probes: Vec::new(),
+            regions: Vec::new(),
             fetches: 0,
             hangups: 0,
             state: State::Connecting,
@@ -90,7 +109,12 @@ impl Harness {
         while let Some(output) = self.machine.next_output() {
             match output {
                 Output::Send(frame) => self.sent.push(frame),
-                Output::Dial(choice) => self.dials.push(choice),
+                Output::Dial(address, choice) => {
+                    self.dials.push(choice);
+                    self.dialed.push(address.base_url());
+                }
+                Output::Probe(addresses) => self.probes.extend(addresses),
+                Output::Region(region) => self.regions.push(region),
                 Output::FetchToken => self.fetches += 1,
                 Output::Hangup(_) => self.hangups += 1,
                 Output::State(state) => self.state = state,

@@ -3,4 +3,5 @@
 mod deliveries;
 mod harness;
 mod lifecycle;
+mod regions;
 mod requests;

@@ -1,0 +1,222 @@
+//! `[kafka]`, `[redis]`, `[postgres]`, `[regions.NAME]`, `[zones.NAME]`: the servers of a region and
+//! the other regions. Reads the files that hold addresses with passwords; never shows one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use super::network::Origin;
+use super::reader::Section;
+use crate::vocabulary::LogName;
+
+const MAX_PARTITIONS: u64 = 1024;
+const MAX_CONNECTIONS: usize = 256;
+
+/// A text that may hold a password. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(String);
+
+/// `[kafka]`, and a zone's own cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kafka {
+    /// `host:port`, comma-separated.
+    pub bootstrap: String,
+    /// `meridian`: topics are `{prefix}.{log}.{epoch}`.
+    pub topic_prefix: String,
+    /// 64 of a new log; fixed for its epoch.
+    pub partitions: u32,
+    /// 3: one broker may be down and another one fail.
+    pub replication: u16,
+    /// More of the client library's properties, such as `security.protocol`.
+    pub properties: BTreeMap<String, SecretText>,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// `redis://`, `rediss://` for TLS, `redis-cluster://`, `rediss-cluster://`; with user and password.
+    pub url: SecretText,
+    /// The system's roots, unless a PEM file is named.
+    pub ca: Option<PathBuf>,
+}
+
+/// `[postgres]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres {
+    /// `postgres://user:password@host:port/database`.
+    pub url: SecretText,
+    /// The system's roots, unless a PEM file is named.
+    pub ca: Option<PathBuf>,
+    /// `meridian`
+    pub schema: String,
+    /// 8: a node's reads are few and shared.
+    pub connections: usize,
+}
+
+/// The servers that a region's edges and routers share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionStores {
+    pub kafka: Kafka,
+    pub redis: Redis,
+    pub postgres: Postgres,
+}
+
+/// A log of its own, whose records stay in some regions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// Empty: every region.
+    pub regions: BTreeSet<String>,
+    /// `None`: `kafka.bootstrap`.
+    pub bootstrap: Option<String>,
+}
+
+impl SecretText {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: for the client that connects, and nobody else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// The three sections; `None`: none of them is there. Some but not all is a fault.
+pub(super) fn read(root: &mut Section<'_, '_>) -> Option<RegionStores> {
+    let kafka = root.section("kafka", kafka);
+    let redis = root.section("redis", redis);
+    let postgres = root.section("postgres", postgres);
+    let given = [
+        ("kafka.bootstrap", kafka.is_some()),
+        ("redis.url", redis.is_some()),
+        ("postgres.url", postgres.is_some()),
+    ];
+    let sections = ["kafka", "redis", "postgres"].into_iter().any(|section| root.has(section));
+    if sections {
+        for (key, _) in given.into_iter().filter(|(_, given)| !given) {
+            root.fault(key, "missing or not valid: Kafka, Redis and Postgres go together");
+        }
+    }
+    Some(RegionStores { kafka: kafka?, redis: redis?, postgres: postgres? })
+}
+
+/// The regions' public addresses, by name.
+pub(super) fn regions(root: &mut Section<'_, '_>) -> BTreeMap<String, Origin> {
+    let given = root.named("regions", |name, section| {
+        let url = section
+            .optional("url", |text| text.strip_suffix('/').unwrap_or(text).parse::<Origin>());
+        if url.is_none() && !section.has("url") {
+            section.fault("url", "missing: where the region's clients connect");
+        }
+        (name.to_owned(), url)
+    });
+    given.into_iter().filter_map(|(name, url)| Some((name, url?))).collect()
+}
+
+/// The zones beside `global`, by name.
+pub(super) fn zones(root: &mut Section<'_, '_>) -> BTreeMap<LogName, Zone> {
+    let given = root.named("zones", |name, section| {
+        let zone = Zone {
+            regions: section.list("regions", super::node::name).into_iter().collect(),
+            bootstrap: section.optional("bootstrap", brokers),
+        };
+        (name.to_owned(), zone)
+    });
+    let mut zones = BTreeMap::new();
+    for (name, zone) in given {
+        match LogName::parse(&name) {
+            Ok(log) => drop(zones.insert(log, zone)),
+            Err(_) => root.fault(&format!("zones.{}", name.escape_debug()), "not a log's name"),
+        }
+    }
+    zones
+}
+
+fn kafka(section: &mut Section<'_, '_>) -> Option<Kafka> {
+    let properties = section.list("properties", property);
+    let kafka = Kafka {
+        bootstrap: String::new(),
+        topic_prefix: section.parsed("topic_prefix", "meridian", super::node::name),
+        partitions: section.number("partitions", 64, 1..=MAX_PARTITIONS) as u32,
+        replication: section.number("replication", 3, 1..=9) as u16,
+        properties: properties.into_iter().collect(),
+    };
+    let bootstrap = section.optional("bootstrap", brokers)?;
+    Some(Kafka { bootstrap, ..kafka })
+}
+
+fn redis(section: &mut Section<'_, '_>) -> Option<Redis> {
+    let ca = super::node::file(section, "ca");
+    let schemes = ["redis", "rediss", "redis-cluster", "rediss-cluster"];
+    let url = secret_url(section, &schemes)?;
+    Some(Redis { url, ca })
+}
+
+fn postgres(section: &mut Section<'_, '_>) -> Option<Postgres> {
+    let ca = super::node::file(section, "ca");
+    let schema = section.parsed("schema", "meridian", identifier);
+    let connections = section.size("connections", 8, 2..=MAX_CONNECTIONS);
+    let url = secret_url(section, &["postgres", "postgresql"])?;
+    Some(Postgres { url, ca, schema, connections })
+}
+
+/// `url`, or the first line of `url_file`. Nothing of it is ever in a fault.
+fn secret_url(section: &mut Section<'_, '_>, schemes: &[&str]) -> Option<SecretText> {
+    let base = section.base();
+    let url = section.text("url").map(str::to_owned);
+    let file = section.optional("url_file", |text| {
+        let path = base.join(text);
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    });
+    let (key, url) = match (url, file) {
+        (Some(_), Some(_)) => {
+            section.fault("url_file", "`url` and `url_file` exclude each other");
+            return None;
+        }
+        (Some(url), None) => ("url", url),
+        (None, Some(text)) => ("url_file", text.lines().next().unwrap_or_default().to_owned()),
+        (None, None) => return None,
+    };
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    if scheme.is_none_or(|scheme| !schemes.contains(&scheme)) {
+        section.fault(key, format!("must begin with one of: {}", schemes.join("://, ") + "://"));
+        return None;
+    }
+    Some(SecretText(url))
+}
+
+fn brokers(text: &str) -> Result<String, &'static str> {
+    let broker = |text: &str| match text.rsplit_once(':') {
+        Some((host, port)) => !host.is_empty() && port.parse::<u16>().is_ok(),
+        None => false,
+    };
+    match text.split(',').map(str::trim).all(broker) {
+        true => Ok(text.to_owned()),
+        false => Err("must be HOST:PORT, or several divided by commas"),
+    }
+}
+
+fn property(text: &str) -> Result<(String, SecretText), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            Ok((name.to_owned(), SecretText(value.to_owned())))
+        }
+        _ => Err("must be NAME=VALUE"),
+    }
+}
+
+/// A name that needs no quotes in SQL.
+fn identifier(text: &str) -> Result<String, &'static str> {
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
+    let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    match first && rest && text.len() <= 63 {
+        true => Ok(text.to_owned()),
+        false => Err("must be lower-case letters, digits and `_`, at most 63"),
+    }
+}

@@ -1,0 +1,109 @@
+//! Several regions of one log in one process: one order everywhere, and cursors that are good anywhere.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use meridian_client::{CertificateHash, Choice, Client, From, Publish, Transport};
+use serde_json::Value;
+
+use crate::client::{next_event, next_ids, token};
+use crate::node::{Node, eventually_async};
+use crate::request;
+
+type Place = (SocketAddr, CertificateHash);
+
+async fn two_regions() -> (Node, [Place; 2]) {
+    let arguments = ["--listen", "127.0.0.1:0", "--regions", "2"];
+    let node = Node::start_with("", &arguments).await;
+    let places = [(node.client, node.certificate), node.others[0]];
+    (node, places)
+}
+
+async fn connect((address, certificate): Place, transport: Transport, user: &str) -> Client {
+    Client::builder(format!("http://{address}"))
+        .certificate_hash(certificate)
+        .transport(Choice::Only(transport))
+        .connect_timeout(Duration::from_secs(30))
+        .token(token(user))
+        .connect()
+        .await
+        .expect("a connection")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_see_one_sequence_whatever_their_region() {
+    let (_node, places) = two_regions().await;
+    let (channel, each) = ("room:everywhere", 50);
+    let mut readers = Vec::new();
+    for place in places {
+        for transport in [Transport::WebSocket, Transport::WebTransport] {
+            let client = connect(place, transport, "reader").await;
+            let room = client.subscribe(channel, From::Now).await.expect("a subscription");
+            readers.push((client, room));
+        }
+    }
+    let write = async |place, name: &str| {
+        let client = connect(place, Transport::WebSocket, name).await;
+        for n in 0..each {
+            let id = format!("{name}-{n}");
+            let event = Publish::json(channel, "1").id(id);
+            client.publish(event).await.expect("acknowledged");
+        }
+    };
+    tokio::join!(write(places[0], "one"), write(places[1], "two"));
+    let seen = join_all(readers.iter_mut().map(|(_, room)| next_ids(room, 2 * each))).await;
+    for name in ["one", "two"] {
+        let own: Vec<_> = seen[0].iter().filter(|id| id.starts_with(name)).cloned().collect();
+        let sent: Vec<_> = (0..each).map(|n| format!("{name}-{n}")).collect();
+        assert_eq!(own, sent, "a publisher's order");
+    }
+    for other in &seen[1..] {
+        assert_eq!(other, &seen[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_one_region_goes_on_in_the_other() {
+    let (_node, [here, there]) = two_regions().await;
+    let channel = "room:moves";
+    let writer = connect(here, Transport::WebSocket, "writer").await;
+    let mut reader = connect(here, Transport::WebTransport, "reader").await;
+    let mut place = here;
+    let mut room = reader.subscribe(channel, From::Now).await.expect("a subscription");
+    for n in 0..20 {
+        let publish = |part: &str| Publish::json(channel, "1").id(format!("{n}-{part}"));
+        writer.publish(publish("seen")).await.expect("acknowledged");
+        let seen = next_event(&mut room).await;
+        assert_eq!(seen.id.as_deref(), Some(format!("{n}-seen").as_str()));
+        let cursor = seen.cursor().expect("a cursor");
+        drop((room, reader));
+        writer.publish(publish("missed")).await.expect("acknowledged");
+        place = if place == here { there } else { here };
+        // At once: the other region's router may not be that far yet.
+        reader = connect(place, Transport::WebSocket, "reader").await;
+        room = reader.subscribe(channel, From::Cursor(cursor)).await.expect("a subscription");
+        assert_eq!(next_ids(&mut room, 1).await, [format!("{n}-missed")]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_region_tells_all_addresses() {
+    let (_node, places) = two_regions().await;
+    for (number, (address, _)) in places.iter().enumerate() {
+        // The second region's router may still be taking its partitions over.
+        let told: Value = eventually_async("both regions to serve", || async {
+            let answer = request::get(*address, "/v1/regions").await.expect("an answer");
+            assert_eq!(answer.status, 200);
+            let told: Value = serde_json::from_str(&answer.body).expect("JSON");
+            (told["state"] == "serving").then_some(told)
+        })
+        .await;
+        assert_eq!(told["region"], format!("region-{}", number + 1));
+        assert!(told["load"].as_f64().is_some_and(|load| (0.0..1.0).contains(&load)));
+        let urls: Vec<_> = told["regions"].as_array().expect("a list").iter().collect();
+        for ((address, _), told) in places.iter().zip(urls) {
+            assert_eq!(told["url"], format!("http://{address}"));
+        }
+    }
+}
