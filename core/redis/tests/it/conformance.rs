@@ -39,3 +39,14 @@ async fn conformance_on_one_redis() {
     let stack = Stack::start(Counts { redis: 1, ..Counts::default() });
     all(|| options(stack.redis(1))).await;
 }
+
+/// The check that depends most on what is under way when: many times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_links_learn_of_it_time_and_again() {
+    let stack = Stack::start(Counts { redis: 1, ..Counts::default() });
+    for round in 0..40 {
+        let backplane = backplane(&options(stack.redis(1))).await;
+        let check = timeout(LIMIT, suite::a_full_link_learns_of_it(&backplane)).await;
+        assert!(check.is_ok(), "round {round} hangs");
+    }
+}
