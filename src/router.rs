@@ -99,11 +99,10 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
 }
 
 fn group(config: &Config, stores: &RegionStores, region: &Region) -> Result<KafkaGroup> {
-    let kafka = region::kafka(&stores.kafka);
-    let id = format!("{}.{}.{}", kafka.prefix, region::LOG, config.node.region);
+    let prefix = &stores.kafka.topic_prefix;
+    let id = format!("{prefix}.{}.{}", region::LOG, config.node.region);
     let options = GroupOptions { id, session: SESSION };
-    KafkaGroup::join(&kafka, region.log.record(), &options)
-        .context("cannot join the routers' group")
+    KafkaGroup::join(&region.log, &options).context("cannot join the routers' group")
 }
 
 /// The servers, which a router waits for, and how the router is doing.
