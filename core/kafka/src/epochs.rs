@@ -17,6 +17,15 @@ use crate::context::Context;
 use crate::identity::Described;
 use crate::options::Options;
 
+/// Settings of a topic without which the log breaks a promise.
+const PROMISES: [&str; 5] = [
+    "message.timestamp.type",
+    "cleanup.policy",
+    "retention.bytes",
+    "unclean.leader.election.enable",
+    "retention.ms",
+];
+
 /// What is recorded of an epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochRecord {
@@ -145,11 +154,10 @@ pub(crate) fn verify(cluster: &Cluster, record: &EpochRecord) -> Result<(), Open
         return Err(OpenError::OtherTopic { topic });
     }
     let settings = cluster.settings(&topic)?;
-    let wrong =
-        ["message.timestamp.type", "cleanup.policy", "retention.ms"].into_iter().find_map(|name| {
-            let value = settings.get(name).cloned().unwrap_or_default();
-            (!keeps_promise(record, name, &value)).then_some((name, value))
-        });
+    let wrong = PROMISES.into_iter().find_map(|name| {
+        let value = settings.get(name).cloned().unwrap_or_default();
+        (!keeps_promise(record, name, &value)).then_some((name, value))
+    });
     if let Some((name, value)) = wrong {
         return Err(OpenError::Setting { topic, name, value });
     }
@@ -161,6 +169,10 @@ fn keeps_promise(record: &EpochRecord, name: &str, value: &str) -> bool {
     match name {
         "message.timestamp.type" => value == "LogAppendTime",
         "cleanup.policy" => value == "delete",
+        // By size, a burst would push out what is younger than D.
+        "retention.bytes" => value == "-1",
+        // A replica that lacks the tail would give its offsets out again.
+        "unclean.leader.election.enable" => value == "false",
         _ => value
             .parse::<i64>()
             .is_ok_and(|kept_ms| u64::try_from(kept_ms).map_or(true, |ms| ms >= record.window_ms)),
@@ -247,4 +259,31 @@ fn store(options: &Options, topic: &str, record: &EpochRecord) -> Result<(), Ope
         .map_err(|(error, _)| error)?;
     producer.flush(options.request)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_keeps_what_the_epoch_promises() {
+        let json = r#"{"epoch":1,"topic":"m.global.1","cluster_id":"c","topic_id":"t",
+            "partitions":64,"window_records":131072,"window_ms":1000}"#;
+        let record: EpochRecord = serde_json::from_str(json).unwrap();
+        let cases = [
+            ("message.timestamp.type", "LogAppendTime", "CreateTime"),
+            ("cleanup.policy", "delete", "compact,delete"),
+            ("retention.bytes", "-1", "1073741824"),
+            ("unclean.leader.election.enable", "false", "true"),
+            ("retention.ms", "1000", "999"),
+            ("retention.ms", "-1", ""),
+        ];
+        for (name, good, bad) in cases {
+            assert!(PROMISES.contains(&name));
+            assert!(keeps_promise(&record, name, good), "{name}={good}");
+            assert!(!keeps_promise(&record, name, bad), "{name}={bad}");
+        }
+        let incarnation = record.incarnation(&LogName::parse("global").unwrap());
+        assert_eq!((incarnation.identity.as_str(), incarnation.epoch), ("c/t", Epoch(1)));
+    }
 }
