@@ -34,6 +34,10 @@ async fn owns(what: &str, owned: Owned, count: u32) -> BTreeSet<Partition> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_share_the_partitions() {
+    // In the process that is to be killed, this is the member.
+    if let (Ok(bootstrap), Ok(prefix)) = (std::env::var(BOOTSTRAP), std::env::var(PREFIX)) {
+        return be_a_member(&bootstrap, prefix).await;
+    }
     let stack = broker();
     let options = options(&stack, PARTITIONS);
     let log = open(&options).await;
@@ -67,7 +71,7 @@ async fn members_share_the_partitions() {
 
 async fn a_killed_member_is_noticed(stack: &Stack, prefix: &str, first: &KafkaGroup) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "group::member", "--ignored"])
+        .args(["--exact", "group::members_share_the_partitions"])
         .env(BOOTSTRAP, stack.kafka())
         .env(PREFIX, prefix)
         .stdout(Stdio::null())
@@ -82,14 +86,9 @@ async fn a_killed_member_is_noticed(stack: &Stack, prefix: &str, first: &KafkaGr
     assert!(started.elapsed() < limit, "{:?}", started.elapsed());
 }
 
-/// Runs in a process of its own, until that is killed.
-#[tokio::test]
-#[ignore = "a part of another test"]
-async fn member() {
-    let (Ok(bootstrap), Ok(prefix)) = (std::env::var(BOOTSTRAP), std::env::var(PREFIX)) else {
-        return;
-    };
-    let mut options = meridian_kafka::Options::new(&bootstrap);
+/// Until the process is killed.
+async fn be_a_member(bootstrap: &str, prefix: String) {
+    let mut options = meridian_kafka::Options::new(bootstrap);
     options.prefix = prefix;
     let log = KafkaLog::open(options, global()).await.unwrap();
     let _member = KafkaGroup::join(&log, &group()).unwrap();
