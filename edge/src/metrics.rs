@@ -30,6 +30,11 @@ pub(crate) struct Metrics {
     page_events: Counter,
 }
 
+/// A read of a channel's hot history.
+pub(crate) fn backplane_read(took: Duration) {
+    histogram!("meridian_backplane_read_seconds").record(took.as_secs_f64());
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
         describe();
@@ -170,6 +175,11 @@ fn describe() {
         "meridian_delivery_seconds",
         Unit::Seconds,
         "From an event's append to its fan-out"
+    );
+    describe_histogram!(
+        "meridian_backplane_read_seconds",
+        Unit::Seconds,
+        "The backplane's answer to a read of hot history"
     );
     describe_counter!("meridian_gaps_total", "Gaps told to clients");
     describe_counter!("meridian_skipped_total", "Ephemeral events that slow readers missed");

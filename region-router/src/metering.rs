@@ -21,6 +21,8 @@ pub(crate) struct Metering {
     pub(crate) read_batch: Histogram,
     pub(crate) commit_batch: Histogram,
     pub(crate) commit_seconds: Histogram,
+    /// The backplane's latency: one `apply`, of however many events.
+    pub(crate) apply_seconds: Histogram,
     pub(crate) unwritten_bytes: Gauge,
     lag_records: Gauge,
     lag_seconds: Gauge,
@@ -53,6 +55,7 @@ impl Metering {
             read_batch: histogram!("meridian_router_read_batch_records", &labels),
             commit_batch: histogram!("meridian_router_commit_batch_records", &labels),
             commit_seconds: histogram!("meridian_router_commit_seconds", &labels),
+            apply_seconds: histogram!("meridian_router_apply_seconds", &labels),
             unwritten_bytes: gauge!("meridian_router_unwritten_bytes", &labels),
             lag_records: gauge!("meridian_router_lag_records", &labels),
             lag_seconds: gauge!("meridian_router_lag_seconds", &labels),

@@ -2,12 +2,14 @@
 //! history. Checks the chain; says `gone` only where the history says so.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use meridian_core::seams::{Gone, HistoryRead, ReadBounds, ReadFrom};
 use meridian_core::vocabulary::{ChannelKey, Event, Position, Stream};
 
 use super::Stores;
 use crate::clock::now_ms;
+use crate::metrics::backplane_read;
 
 /// A read's bounds: about one socket buffer's worth.
 pub(crate) const PAGE_EVENTS: usize = 256;
@@ -97,7 +99,9 @@ async fn read_hot(
     if after.epoch != stream.epoch {
         return None;
     }
+    let began = Instant::now();
     let hot = stores.backplane.read(key, stream, after, max_events).await.ok()?;
+    backplane_read(began.elapsed());
     // A position above the marker is ahead of the region, or the backplane lost something.
     if !hot.oldest_prev?.is_within(after) || hot.marker? < after {
         return None;

@@ -154,7 +154,9 @@ impl<'a> Live<'a> {
         let mut mended = None;
         let mut from = 0;
         while from < events.len() && !self.outage.sits_out(Instant::now()) {
+            let began = Instant::now();
             let tried = self.context.backplane.apply(&self.context.stream, &events[from..]).await;
+            self.context.metering.apply_seconds.record(began.elapsed().as_secs_f64());
             let outcomes = match tried {
                 Ok(outcomes) if !outcomes.is_empty() => outcomes,
                 _ => match self.backplane_failed() {
