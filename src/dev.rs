@@ -118,6 +118,10 @@ fn effective(options: Options) -> Result<Config> {
         // There is no other node to move to.
         config.drain.spread_ms = 500;
         config.drain.deadline_ms = 2_000;
+        if options.regions > 1 {
+            // A region that fails is to be noticed while one looks.
+            config.limits.heartbeat_ms = 5_000;
+        }
     }
     if config.listen.client.ip() == Ipv4Addr::LOCALHOST {
         // Pages of local servers on other ports are what one develops; they still need a token.

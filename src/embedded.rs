@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +15,22 @@ use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
 use meridian_core::seams::Log;
 use meridian_edge::{
-    Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores,
+    Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, OtherRegion, ResetKey, RunningNode,
+    Stores,
 };
 use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::dev::Demo;
 use crate::process::{self, Signals, now_ms, own_names};
 use crate::{development, replay};
 
+/// How long a region stays away that was made to fail.
+const AWAY: Duration = Duration::from_secs(20);
 const RETENTION_EVERY: Duration = Duration::from_secs(2);
 /// The log is no client's history: it is kept as long as duplicates are looked for.
 const LOG_KEEP: Keep = Keep { records: None, age_ms: Some(86_400_000) };
@@ -98,66 +103,146 @@ async fn run_edges(
     // Before anything is announced: a signal must find its handler.
     let mut signals = Signals::listen()?;
     let log = regions.first().map(|region| region.stores.log.clone());
-    let several = regions.len() > 1;
-    let (mut nodes, mut announced) = (Vec::new(), Vec::new());
-    for region in regions {
+    let certificates = regions.iter().map(|region| certificates(&region.config));
+    let certificates = certificates.collect::<Result<Vec<_>>>()?;
+    let others = others(&regions, &certificates);
+    let (mut edges, mut announced) = (Vec::new(), Vec::new());
+    for (number, (region, certificates)) in regions.into_iter().zip(certificates).enumerate() {
+        let mut regions = others.clone();
+        // The page's own region is none of the others.
+        regions.retain(|(of, _)| *of != number);
+        let others = regions.into_iter().map(|(_, other)| other).collect();
         let name = region.config.node.region.clone();
-        let (node, info) = start_edge(region, metrics.clone(), demo).await?;
-        announced.push((name, info(node.client_address()), node.admin_address()));
-        nodes.push(node);
+        let edge = Edge::new(region, certificates, others, metrics.clone(), demo)?;
+        let node = edge.start().await?;
+        let info = (edge.info)(node.client_address());
+        announced.push((name, info, node.admin_address()));
+        edges.push((edge, node));
     }
-    announce(&announced, several)?;
+    announce(&announced)?;
     let Some(log) = log else { return Ok(()) };
+    let stop = CancellationToken::new();
+    let running = edges.into_iter().map(|(edge, node)| edge.run(node, stop.clone()));
+    let mut running = pin!(futures_util::future::join_all(running));
     tokio::select! {
         () = signals.next() => {}
         ended = replay::run(demo, log, now_ms()) => ended?,
+        _ = &mut running => bail!("no region runs any more"),
     }
     tracing::info!("draining; a second signal stops at once");
-    let drained = futures_util::future::join_all(nodes.into_iter().map(RunningNode::drain));
+    stop.cancel();
     tokio::select! {
-        _ = drained => Ok(()),
+        _ = running => Ok(()),
         () = signals.next() => bail!("stopped before every client had moved"),
     }
 }
 
-type Info = Box<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>;
-
-async fn start_edge(
-    region: Region,
-    metrics: PrometheusHandle,
-    demo: Option<Demo>,
-) -> Result<(RunningNode, Info)> {
-    let Region { config, stores, status, policies } = region;
-    let certificates = match &config.tls.certificate {
+fn certificates(config: &Config) -> Result<Arc<Certificates>> {
+    Ok(match &config.tls.certificate {
         Some(files) => Certificates::from_files(files.certificate.clone(), files.key.clone())?,
         None => Certificates::self_made(own_names(config.listen.client))?,
-    };
-    let reset_key = ResetKey::kept_in(&config.storage.dir, &config.node.name)
-        .context("cannot keep a key in the data folder")?;
-    let token = development::token(&config, now_ms())?;
-    let scheme = if config.tls.plain_tcp { "http" } else { "https" };
-    let console = console(scheme, token, certificates.clone(), demo);
-    let info = Box::new(console.clone());
-    let node = RunningNode::start(NodeOptions {
-        verifier: config.auth.verifier(),
-        stores: Stores {
-            logs: Logs::new([stores.log.clone() as Arc<dyn Log>]),
-            backplane: stores.backplane.clone(),
-            history: stores.history.clone(),
-            policies: policies.clone(),
-        },
-        authoriser: Arc::new(PolicyAuthoriser::new(policies)),
-        certificates,
-        reset_key,
-        ops: OpsOptions {
-            parts: Arc::new(move || vec![process::router_part(&status)]),
-            metrics: Arc::new(move || metrics.render()),
-            console: Some(Arc::new(console)),
-        },
-        config,
     })
-    .await?;
-    Ok((node, info))
+}
+
+/// Each region as the others' consoles are told of it, with its number.
+fn others(regions: &[Region], certificates: &[Arc<Certificates>]) -> Vec<(usize, OtherRegion)> {
+    let other = |(region, certificates): (&Region, &Arc<Certificates>)| {
+        let url = region.config.regions.get(&region.config.node.region)?;
+        let certificate_hash = hex(&certificates.hash());
+        Some(OtherRegion { client_url: url.as_str().to_owned(), certificate_hash })
+    };
+    let all = regions.iter().zip(certificates).map(other).enumerate();
+    all.filter_map(|(number, other)| Some((number, other?))).collect()
+}
+
+type Info = Arc<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>;
+
+/// A region's edge, which can be started again after it was made to fail.
+struct Edge {
+    region: Region,
+    certificates: Arc<Certificates>,
+    metrics: PrometheusHandle,
+    info: Info,
+    /// Tells to fail; `None`: there is no other region.
+    fail: Option<Arc<Notify>>,
+}
+
+impl Edge {
+    fn new(
+        region: Region,
+        certificates: Arc<Certificates>,
+        others: Vec<OtherRegion>,
+        metrics: PrometheusHandle,
+        demo: Option<Demo>,
+    ) -> Result<Self> {
+        let token = development::token(&region.config, now_ms())?;
+        let scheme = if region.config.tls.plain_tcp { "http" } else { "https" };
+        let fail = (!others.is_empty()).then(Arc::default);
+        let info = console(scheme, token, certificates.clone(), demo, others);
+        Ok(Self { region, certificates, metrics, info: Arc::new(info), fail })
+    }
+
+    /// Serves until `stop`, then drains. Made to fail, it is away for a while.
+    async fn run(mut self, mut node: RunningNode, stop: CancellationToken) -> Result<()> {
+        let config = &mut self.region.config.listen;
+        (config.client, config.admin) = (node.client_address(), node.admin_address());
+        loop {
+            let failing = async {
+                match &self.fail {
+                    Some(fail) => fail.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = failing => {}
+            }
+            let region = &self.region.config.node.region;
+            tracing::warn!(region, "fails for {} s, as it was asked to", AWAY.as_secs());
+            drop(node);
+            if stop.run_until_cancelled(sleep(AWAY)).await.is_none() {
+                return Ok(());
+            }
+            node = self.start().await?;
+        }
+        node.drain().await;
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<RunningNode> {
+        let Region { config, stores, status, policies } = &self.region;
+        let reset_key = ResetKey::kept_in(&config.storage.dir, &config.node.name)
+            .context("cannot keep a key in the data folder")?;
+        let (status, metrics, info) = (status.clone(), self.metrics.clone(), self.info.clone());
+        let fail = self
+            .fail
+            .clone()
+            .map(|fail| -> Arc<dyn Fn() + Send + Sync> { Arc::new(move || fail.notify_one()) });
+        let node = RunningNode::start(NodeOptions {
+            verifier: config.auth.verifier(),
+            stores: Stores {
+                logs: Logs::new([stores.log.clone() as Arc<dyn Log>]),
+                backplane: stores.backplane.clone(),
+                history: stores.history.clone(),
+                policies: policies.clone(),
+            },
+            authoriser: Arc::new(PolicyAuthoriser::new(policies.clone())),
+            certificates: self.certificates.clone(),
+            reset_key,
+            ops: OpsOptions {
+                parts: Arc::new(move || vec![process::router_part(&status)]),
+                metrics: Arc::new(move || metrics.render()),
+                console: Some(info),
+                fail,
+            },
+            config: config.clone(),
+        });
+        Ok(node.await?)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn console(
@@ -165,17 +250,20 @@ fn console(
     token: String,
     certificates: Arc<Certificates>,
     demo: Option<Demo>,
-) -> impl Fn(SocketAddr) -> ConsoleInfo + Clone + Send + Sync + 'static {
+    regions: Vec<OtherRegion>,
+) -> impl Fn(SocketAddr) -> ConsoleInfo + Send + Sync + 'static {
     move |client| ConsoleInfo {
         client_url: format!("{scheme}://{client}"),
         token: token.clone(),
-        certificate_hash: certificates.hash().iter().map(|byte| format!("{byte:02x}")).collect(),
+        certificate_hash: hex(&certificates.hash()),
         demo: demo.map(|Demo::Flights| "flights".to_owned()),
+        regions: regions.clone(),
     }
 }
 
 /// One fact a line, so that scripts can read them; of several regions, each under its name.
-fn announce(regions: &[(String, ConsoleInfo, SocketAddr)], several: bool) -> Result<()> {
+fn announce(regions: &[(String, ConsoleInfo, SocketAddr)]) -> Result<()> {
+    let several = regions.len() > 1;
     let mut out = std::io::stdout().lock();
     for (name, info, admin) in regions {
         if several {

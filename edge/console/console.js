@@ -5,7 +5,7 @@ import { Board } from './board.js';
 import { Channel } from './channel.js';
 import { Cut, sentence } from './cut.js';
 import { Incidents } from './incidents.js';
-import { fetchInfo } from './info.js';
+import { failRegion, fetchInfo } from './info.js';
 import { Link } from './link.js';
 import { Panel } from './panel.js';
 import { Samples } from './samples.js';
@@ -36,7 +36,7 @@ async function start() {
   const info = await firstInfo();
   at('waiting').hidden = true;
   at('page').hidden = false;
-  link = new Link(info, { event, gap, fault: faulted, state, subscribed, ended, renewed });
+  link = new Link(info, { event, gap, fault: faulted, state, subscribed, ended, renewed, region });
   panel = new Panel();
   window.__meridian = {
     get client() {
@@ -49,6 +49,8 @@ async function start() {
     input.addEventListener('change', () => force(input.value));
   }
   at('cut').addEventListener('click', startCut);
+  at('fail').hidden = info.regions.length === 0;
+  at('fail').addEventListener('click', fail);
   link.start();
   state();
   setInterval(everySecond, 1_000);
@@ -121,6 +123,23 @@ function ended(channel, error, afresh) {
     perChannel.delete(channel);
     liveSince.delete(channel);
     view.ended(error);
+  }
+}
+
+const MOVES = { failure: 'its region does not answer', home: 'its own region is back', redirect: 'the server said so' };
+
+function region({ region, reason }) {
+  if (reason !== 'start') incidents.add(`Now in ${region}: ${MOVES[reason]}.`, 'good');
+  state();
+}
+
+/** What a region's loss looks like: its node is gone for twenty seconds, and this page goes on elsewhere. */
+async function fail() {
+  try {
+    await failRegion();
+    incidents.add('The page’s own region fails for twenty seconds.');
+  } catch (error) {
+    incidents.add(`The region could not be made to fail: ${error.message}.`, 'bad');
   }
 }
 

@@ -11,7 +11,15 @@ export async function fetchInfo() {
     token: info.token,
     certificateHash: info.certificate_hash,
     demo: info.demo ?? null,
+    /** The other regions of the same process: `{url, certificateHash}`. */
+    regions: (info.regions ?? []).map(({ client_url, certificate_hash }) => ({ url: client_url, certificateHash: certificate_hash })),
   };
+}
+
+/** Ends the page's own region as a crash would, for twenty seconds. */
+export async function failRegion() {
+  const response = await fetch('/ops/v1/fail', { method: 'POST', headers: { 'x-meridian-console': '1' } });
+  if (!response.ok) throw new Error(`the admin listener answered ${response.status}`);
 }
 
 /** Whether a client made for `a` can go on with what `b` says. */

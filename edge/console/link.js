@@ -23,7 +23,7 @@ export class Link {
   #stoppedAt = 0;
   #checking = false;
 
-  /** `on`: `event`, `gap`, `fault`, `state`, `subscribed`, `ended`, `renewed`. */
+  /** `on`: `event`, `gap`, `fault`, `state`, `subscribed`, `ended`, `renewed`, `region`. */
   constructor(info, on) {
     this.#info = info;
     this.#on = on;
@@ -92,7 +92,11 @@ export class Link {
     const client = new MeridianClient({
       url: this.#info.url,
       token: () => this.#token(),
-      serverCertificateHashes: [this.#info.certificateHash],
+      regions: this.#info.regions.map(({ url }) => url),
+      // A region that fails for seconds only: nobody wants to watch for a minute.
+      homeProbeMs: 4_000,
+      homeSpreadMs: 4_000,
+      serverCertificateHashes: [this.#info, ...this.#info.regions].map(({ certificateHash }) => certificateHash),
       transport: this.#mode,
       store: { load: (channel) => this.#cursors.get(channel), save: (channel, cursor) => void this.#cursors.set(channel, cursor) },
       storage: this.#storage,
@@ -111,6 +115,7 @@ export class Link {
     client.on('error', current((error) => this.#on.fault(error)));
     client.on('stopped', current((error) => this.#stopped(error)));
     client.on('gap', current((gap) => this.#on.gap(gap)));
+    client.on('region', current((moved) => this.#on.region(moved)));
     for (const channel of this.#channels.keys()) this.#subscribe(channel);
     client.connect();
   }

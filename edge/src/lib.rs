@@ -20,5 +20,5 @@ mod worker;
 pub use delivery::{Logs, Stores};
 pub use lifecycle::Phase;
 pub use node::{NodeOptions, RunningNode, StartError};
-pub use ops::{ConsoleInfo, OpsOptions, PartState, serve_admin};
+pub use ops::{ConsoleInfo, OpsOptions, OtherRegion, PartState, serve_admin};
 pub use transport::{Certificates, ResetKey, TlsError};

@@ -24,12 +24,13 @@ export class Node {
   #child;
 
   /** `settings`: of its configuration, by their names in the environment. */
-  static async start({ demo = null, tls = false, settings = {}, listen = '127.0.0.1:0', admin = '127.0.0.1:0', data = null } = {}) {
+  static async start({ demo = null, tls = false, settings = {}, regions = 1, listen = '127.0.0.1:0', admin = '127.0.0.1:0', data = null } = {}) {
     const node = new Node();
     data ??= await mkdtemp(join(tmpdir(), 'meridian-browser-'));
     const options = ['dev', '--listen', listen, '--admin', admin, '--data', data];
     if (demo) options.push('--demo', demo);
     if (tls) options.push('--tls');
+    if (regions > 1) options.push('--regions', String(regions));
     node.#child = spawn(BIN, options, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...settings } });
     node.#child.on('error', (error) => console.error(`${BIN}: ${error.message}`));
     Object.assign(node, { data, demo, tls, settings }, await facts(node.#child));
@@ -101,7 +102,8 @@ function facts(child) {
     lines.on('line', (line) => {
       const [name, value] = line.split(' ');
       if (!FACTS.includes(name)) return;
-      found[name === 'certificate-hash' ? 'certificateHash' : name] = value;
+      // Of several regions, the first.
+      found[name === 'certificate-hash' ? 'certificateHash' : name] ??= value;
       if (Object.keys(found).length === FACTS.length) done(found);
     });
   });

@@ -23,6 +23,9 @@ use crate::node::Node;
 /// Connections to the admin listener at once.
 const CONNECTIONS_MOST: usize = 256;
 
+/// What the console's own requests carry.
+const FROM_CONSOLE: &str = "x-meridian-console";
+
 /// The console's pages load nothing from elsewhere, and connect to wherever clients do.
 const POLICY: &str =
     "default-src 'self'; connect-src *; img-src 'self' data:; frame-ancestors 'none'";
@@ -47,6 +50,15 @@ pub struct ConsoleInfo {
     pub certificate_hash: String,
     /// The demo that runs, if any.
     pub demo: Option<String>,
+    /// The other regions of the same process.
+    pub regions: Vec<OtherRegion>,
+}
+
+/// A region beside the page's own.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct OtherRegion {
+    pub client_url: String,
+    pub certificate_hash: String,
 }
 
 type Parts = dyn Fn() -> Vec<PartState> + Send + Sync;
@@ -61,6 +73,8 @@ pub struct OpsOptions {
     pub metrics: Arc<Render>,
     /// Given the addresses that were bound: client, admin.
     pub console: Option<Arc<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>>,
+    /// Ends the node as a crash would, for a while; only where there is another region to go to.
+    pub fail: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// Whose health the listener shows.
@@ -161,6 +175,16 @@ fn answer(
     options: &OpsOptions,
     request: &Request<Incoming>,
 ) -> Response<Full<Bytes>> {
+    if let (&Method::POST, "/ops/v1/fail", Some(fail)) =
+        (request.method(), request.uri().path(), &options.fail)
+    {
+        // No other site's page can send this header here.
+        if !request.headers().contains_key(FROM_CONSOLE) {
+            return text(StatusCode::FORBIDDEN, "text/plain", "only for the console\n");
+        }
+        fail();
+        return text(StatusCode::ACCEPTED, "text/plain", "ok\n");
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n");
     }

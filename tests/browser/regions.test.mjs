@@ -1,0 +1,43 @@
+// Two regions of one process: the page's own one fails, the page goes on in the other, and comes home.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { launch, Node, open } from './support.mjs';
+
+let browser;
+let node;
+
+before(async () => {
+  node = await Node.start({ demo: 'flights', regions: 2 });
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await node?.stop();
+});
+
+const told = (page, text) => page.locator('#incidents').getByText(text).first().waitFor();
+
+test('a page whose region fails goes on in the other one and comes home, and misses nothing', async () => {
+  const { page, close } = await open(browser, `${node.admin}/`);
+  await page.waitForSelector('tr[data-flight]');
+  await page.locator('#state-detail').getByText('region region-1').waitFor();
+  const events = () => page.evaluate(() => window.__meridian.client.stats.events);
+  await page.click('#fail');
+  await told(page, 'Now in region-2');
+  const before = await events();
+  await page.waitForFunction((before) => window.__meridian.client.stats.events > before + 5, before);
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/region-2.png` });
+  await told(page, 'Now in region-1');
+  await page.locator('#state-detail').getByText('region region-1').waitFor();
+  const stats = await page.evaluate(() => ({ ...window.__meridian.client.stats, moves: { ...window.__meridian.client.stats.moves } }));
+  assert.deepEqual([stats.gaps, stats.chainBreaks], [0, 0], JSON.stringify(stats));
+  assert.ok(stats.moves.failure >= 1 && stats.moves.home >= 1, JSON.stringify(stats.moves));
+  await close();
+});
+
+test('no other page can make a region fail', async () => {
+  const response = await fetch(`${node.admin}/ops/v1/fail`, { method: 'POST' });
+  assert.equal(response.status, 403);
+});
