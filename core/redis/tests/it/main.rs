@@ -1,6 +1,10 @@
 //! The integration tests of the Redis backplane, on real servers.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod conformance;
+mod following;
+mod outage;
 mod recovery;
+mod region;
 mod support;
