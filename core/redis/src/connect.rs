@@ -55,6 +55,8 @@ impl Connector {
             config.username.clone_from(&credentials.user);
             config.password = Some(credentials.password.clone());
         }
+        config.username = config.username.as_deref().map(quoted);
+        config.password = config.password.as_deref().map(quoted);
         config.tls = if options.uses_tls() { Some(tls(options)?) } else { None };
         // Shard channels' messages are told from answers only by RESP3's pushes.
         config.version = RespVersion::RESP3;
@@ -161,6 +163,25 @@ fn tls(options: &RedisOptions) -> Result<TlsConfig, OptionsError> {
     Ok(TlsConnector::from(config).into())
 }
 
+/// `fred` sends `HELLO` as a line of words: what would be more or less than one word is put in quotes.
+fn quoted(word: &str) -> String {
+    let plain =
+        |c: char| !c.is_ascii_whitespace() && !c.is_ascii_control() && c != '"' && c != '\'';
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let mut line = String::from('"');
+    for c in word.chars() {
+        match c {
+            '"' | '\\' => line.extend(['\\', c]),
+            c if c.is_ascii_control() => line.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => line.push(c),
+        }
+    }
+    line.push('"');
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +207,18 @@ mod tests {
             ..RedisOptions::default()
         };
         assert!(matches!(Connector::new(&options), Err(OptionsError::Ca)));
+    }
+
+    #[test]
+    fn credentials_stay_one_word() {
+        for (word, line) in [
+            ("plain\\word", r"plain\word"),
+            ("two words", r#""two words""#),
+            (r#"a"b\"#, r#""a\"b\\""#),
+            ("a\r\nFLUSHALL", r#""a\x0d\x0aFLUSHALL""#),
+            ("", r#""""#),
+        ] {
+            assert_eq!(quoted(word), line);
+        }
     }
 }
