@@ -1,6 +1,7 @@
 //! The integration tests of the Redis backplane, on real servers.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod bounds;
 mod conformance;
 mod following;

@@ -117,21 +117,26 @@ impl Reader {
     /// Reads until it has `count` events.
     pub(crate) async fn read(&mut self, backplane: &RedisBackplane, link: &mut Link, count: usize) {
         while self.got.len() < count {
-            let delivery = timeout(LIMIT, link.deliveries.recv()).await;
-            let seen = (self.got.len(), self.lossy);
-            match delivery.unwrap_or_else(|_| panic!("silence after {seen:?}")).unwrap() {
-                Delivery::Event(event) => {
-                    if !self.take(&event) && event.position() > self.at {
-                        self.pull(backplane).await;
-                        self.take(&event);
-                    }
-                }
-                Delivery::Lossy => {
-                    self.lossy += 1;
+            self.take_delivery(backplane, link).await;
+        }
+    }
+
+    /// Reads one delivery, and what it shows to be missing.
+    pub(crate) async fn take_delivery(&mut self, backplane: &RedisBackplane, link: &mut Link) {
+        let delivery = timeout(LIMIT, link.deliveries.recv()).await;
+        let seen = (self.got.len(), self.lossy);
+        match delivery.unwrap_or_else(|_| panic!("silence after {seen:?}")).unwrap() {
+            Delivery::Event(event) => {
+                if !self.take(&event) && event.position() > self.at {
                     self.pull(backplane).await;
+                    self.take(&event);
                 }
-                Delivery::Ephemeral(event) => panic!("{event:?}"),
             }
+            Delivery::Lossy => {
+                self.lossy += 1;
+                self.pull(backplane).await;
+            }
+            Delivery::Ephemeral(event) => panic!("{event:?}"),
         }
     }
 

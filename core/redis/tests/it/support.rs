@@ -48,7 +48,9 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, ready: impl Fn()
 /// What `redis-cli` prints.
 pub(crate) fn redis_cli(url: &str, args: &[&str]) -> String {
     let output = std::process::Command::new("redis-cli").arg("-u").arg(url).args(args).output();
-    String::from_utf8(output.unwrap().stdout).unwrap()
+    let output = output.unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A partition that may be written to, and the maker of its events.
