@@ -14,6 +14,7 @@ use fred::types::{ConnectHandle, RespVersion};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::options::{OptionsError, RedisOptions};
@@ -34,13 +35,17 @@ pub(crate) struct Connector {
     connection: ConnectionConfig,
     policy: ReconnectPolicy,
     command_timeout: Duration,
+    reconnect_pause: Duration,
 }
 
-/// A client that connects again by itself. Dropping it ends its task and its connections.
+/// A client that connects again by itself. Dropping it ends its tasks and its connections.
 pub(crate) struct Connection {
     client: Client,
-    task: ConnectHandle,
+    keeper: JoinHandle<()>,
 }
+
+/// `fred`'s own task. Dropping it ends it.
+struct Driver(ConnectHandle);
 
 impl Connector {
     pub(crate) fn new(options: &RedisOptions) -> Result<Self, OptionsError> {
@@ -69,7 +74,12 @@ impl Connector {
             internal_command_timeout: timing.command_timeout,
             // Whoever called knows whether to try again.
             max_command_attempts: 1,
+            // `fred` sends a command for a slot that is on its way back to the node that it came from,
+            // until it gives up all connections. Refused, it still learns of slots that have moved.
+            max_redirections: 0,
             max_command_buffer_len: QUEUED_COMMANDS,
+            // A cluster that lost one master still serves the partitions of the others.
+            disable_cluster_health_check: true,
             unresponsive: UnresponsiveConfig {
                 max_timeout: Some(timing.unresponsive_after),
                 interval: timing.unresponsive_after / 4,
@@ -87,6 +97,7 @@ impl Connector {
                 2,
             ),
             command_timeout: timing.command_timeout,
+            reconnect_pause: timing.reconnect_pause,
         })
     }
 
@@ -104,11 +115,12 @@ impl Connector {
             Some(self.connection.clone()),
             Some(self.policy.clone()),
         );
-        let task = client.connect();
-        Connection { client, task }
+        let keeper = tokio::spawn(keep_connected(client.clone(), self.reconnect_pause));
+        Connection { client, keeper }
     }
 
-    /// What one command is sent with by those who would rather fail than wait for a connection.
+    /// What one command is sent with by those who would rather fail than wait for a connection, and
+    /// who know themselves whether to try again after a lost one.
     pub(crate) fn at_once(&self) -> Options {
         Options {
             max_attempts: Some(1),
@@ -138,7 +150,28 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.task.abort();
+        self.keeper.abort();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts the driver again where it takes an error for its end, as some are that a cluster on the
+/// move or a server with other passwords answers with.
+async fn keep_connected(client: Client, pause: Duration) {
+    loop {
+        let mut driver = Driver(client.connect());
+        let error = match (&mut driver.0).await {
+            Ok(Ok(())) => "none".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(error, "a connection to Redis ended, and starts again");
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -220,5 +253,19 @@ mod tests {
         ] {
             assert_eq!(quoted(word), line);
         }
+    }
+
+    #[tokio::test]
+    async fn what_ends_its_driver_ends_no_connection() {
+        let counts = meridian_stack::Counts { redis: 1, ..Default::default() };
+        let stack = meridian_stack::Stack::start(counts);
+        let connection = connector(stack.redis(1)).unwrap().start(16);
+        let limit = Duration::from_secs(20);
+        for _ in 0..3 {
+            assert!(connection.connected(limit).await);
+            connection.client().quit().await.unwrap();
+        }
+        assert!(connection.connected(limit).await);
+        connection.client().ping::<String>(None).await.unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meridian_core::seams::Backplane as _;
-use meridian_core::seams::conformance::channel;
+use meridian_core::seams::conformance::{channel, stream};
 use meridian_redis::{Credentials, RedisBackplane, RedisOptions};
 use meridian_stack::{Counts, Stack};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -70,8 +70,8 @@ fn turn_to_tls(stack: &Stack) -> (String, Certificates) {
 /// Lives through the loss of its connections.
 async fn reconnects(backplane: RedisBackplane, cut: impl Fn()) {
     let shelf = Arc::new(Shelf::default());
-    let mut writer = Writer::new(shelf.clone());
-    let mut reader = Reader::new(channel("a"), shelf);
+    let mut writer = Writer::new(stream(1, 0), shelf.clone());
+    let mut reader = Reader::new(channel("a"), stream(1, 0), shelf);
     let mut link = backplane.link().await.unwrap();
     follow(&link, &writer.samples, &[channel("a")]).await;
     for count in 1..=5 {
@@ -118,13 +118,13 @@ async fn nobody_else_is_trusted() {
     }
 }
 
-fn least_user(stack: &Stack, prefix: &str) -> Credentials {
+pub(crate) fn least_user(url: &str, prefix: &str) -> Credentials {
     let password = "open \"sesame\"\\".to_owned();
     let rule = LEAST.replace("mrd:", &format!("{prefix}:"));
     let secret = format!(">{password}");
     let mut args = vec!["ACL", "SETUSER", "meridian", "reset", "on", &secret];
     args.extend(rule.split_whitespace());
-    assert_eq!(redis_cli(stack.redis(1), &args).trim(), "OK");
+    assert_eq!(redis_cli(url, &args).trim(), "OK");
     Credentials { user: Some("meridian".to_owned()), password }
 }
 
@@ -133,7 +133,7 @@ async fn conformance_as_the_least_user() {
     let stack = Stack::start(Counts { redis: 1, ..Counts::default() });
     conformance::all(|| {
         let options = options(stack.redis(1));
-        let credentials = Some(least_user(&stack, &options.prefix));
+        let credentials = Some(least_user(stack.redis(1), &options.prefix));
         RedisOptions { credentials, ..options }
     })
     .await;
@@ -150,7 +150,7 @@ fn operators_are_told_of_the_least_user() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_least_user_may_do_nothing_else() {
     let stack = Stack::start(Counts { redis: 1, ..Counts::default() });
-    least_user(&stack, "mrd");
+    least_user(stack.redis(1), "mrd");
     let at = stack.redis(1).replace("redis://", "redis://meridian:open%20%22sesame%22%5C@");
     for refused in [
         &["HGET", "other:{global.1.0}:p", "m"][..],

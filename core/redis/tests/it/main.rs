@@ -3,8 +3,10 @@
 
 mod access;
 mod bounds;
+mod cluster;
 mod conformance;
 mod following;
+mod live;
 mod outage;
 mod recovery;
 mod region;

@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use meridian_core::seams::conformance::{Samples, stream};
+use meridian_core::seams::conformance::Samples;
 use meridian_core::seams::{Applied, ApplyOutcome, Backplane, Delivery, Link, Stale};
-use meridian_core::vocabulary::{ChannelKey, Epoch, Event, Position, Prev};
+use meridian_core::vocabulary::{ChannelKey, Epoch, Event, Position, Prev, Stream};
 use meridian_redis::RedisBackplane;
 use tokio::time::{Instant, timeout};
 
@@ -43,13 +43,15 @@ pub(crate) struct Writer {
     applied: usize,
     stored: usize,
     pub(crate) repairs: usize,
+    /// How long it took at most until an event was applied.
+    pub(crate) longest: Duration,
     shelf: Arc<Shelf>,
 }
 
 impl Writer {
-    pub(crate) fn new(shelf: Arc<Shelf>) -> Self {
-        let samples = Samples::new(stream(1, 0));
-        Self { samples, log: Vec::new(), applied: 0, stored: 0, repairs: 0, shelf }
+    pub(crate) fn new(stream: Stream, shelf: Arc<Shelf>) -> Self {
+        let (samples, longest) = (Samples::new(stream), Duration::ZERO);
+        Self { samples, log: Vec::new(), applied: 0, stored: 0, repairs: 0, longest, shelf }
     }
 
     /// Appends events to the log and brings the backplane up to its end; the history up to the
@@ -74,11 +76,12 @@ impl Writer {
         let start = Instant::now();
         while self.applied < self.log.len() {
             assert!(start.elapsed() < LIMIT, "the backplane does not come back");
-            match backplane.apply(&stream(1, 0), &self.log[self.applied..]).await {
+            match backplane.apply(self.samples.stream(), &self.log[self.applied..]).await {
                 Ok(outcomes) => self.note(backplane, &outcomes).await,
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
+        self.longest = self.longest.max(start.elapsed());
     }
 
     async fn note(&mut self, backplane: &RedisBackplane, outcomes: &[ApplyOutcome]) {
@@ -87,9 +90,8 @@ impl Writer {
                 ApplyOutcome::Applied | ApplyOutcome::Repeat => self.applied += 1,
                 ApplyOutcome::Mismatch { marker } => {
                     let restored = self.shelf.checkpoint();
-                    let partition = stream(1, 0);
-                    let repair = backplane.repair(&partition, *marker, Stale::All, restored);
-                    if repair.await == Ok(true) {
+                    let stream = self.samples.stream();
+                    if backplane.repair(stream, *marker, Stale::All, restored).await == Ok(true) {
                         self.repairs += 1;
                         self.applied = self.stored;
                     }
@@ -102,6 +104,7 @@ impl Writer {
 /// A subscriber of one channel. Takes an event only if its `prev` says that none is missing.
 pub(crate) struct Reader {
     key: ChannelKey,
+    stream: Stream,
     at: Position,
     pub(crate) got: Vec<Arc<Event>>,
     pub(crate) lossy: usize,
@@ -109,9 +112,9 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(key: ChannelKey, shelf: Arc<Shelf>) -> Self {
+    pub(crate) fn new(key: ChannelKey, stream: Stream, shelf: Arc<Shelf>) -> Self {
         let at = Position::start_of(Epoch(1));
-        Self { key, at, got: Vec::new(), lossy: 0, shelf }
+        Self { key, stream, at, got: Vec::new(), lossy: 0, shelf }
     }
 
     /// Reads until it has `count` events.
@@ -152,7 +155,7 @@ impl Reader {
     /// Compares heads, the backplane's where its marker says that it knows enough, and takes what is
     /// missing, the oldest of it from the history.
     async fn pull(&mut self, backplane: &RedisBackplane) {
-        let Ok(read) = backplane.read(&self.key, &stream(1, 0), self.at, 10_000).await else {
+        let Ok(read) = backplane.read(&self.key, &self.stream, self.at, 10_000).await else {
             return;
         };
         let knows = read.marker >= Some(self.shelf.checkpoint());
