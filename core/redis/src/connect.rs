@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::Client;
+use fred::error::Error;
 use fred::interfaces::ClientLike as _;
 use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ReconnectError, ReconnectPolicy,
     TlsConfig, TlsConnector, UnresponsiveConfig,
 };
-use fred::types::{ConnectHandle, RespVersion};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, RespVersion, Value};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -22,6 +23,8 @@ use crate::options::{OptionsError, RedisOptions};
 /// Commands that wait for one connection. More are refused at once.
 const QUEUED_COMMANDS: usize = 8_192;
 const FIRST_RECONNECT_PAUSE_MS: u32 = 20;
+/// How long one who asks for a new connection waits for it.
+const RECONNECTED: Duration = Duration::from_secs(1);
 const CONNECTED_CHECK: Duration = Duration::from_millis(20);
 
 /// A node that answers thus is not the one to ask: find the master again.
@@ -134,6 +137,22 @@ impl Connector {
 impl Connection {
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Connects anew where the server is a replica: Sentinel, or the address, has another master now,
+    /// and a connection that only reads or listens learns of it in no other way.
+    pub(crate) async fn leave_replica(&self) {
+        if self.client.is_clustered() {
+            return;
+        }
+        let ask = CustomCommand::new_static("ROLE", ClusterHash::Random, false);
+        let role: Result<Value, Error> = self.client.custom(ask, Vec::<String>::new()).await;
+        let role = role.ok().and_then(|role| role.into_array().first().and_then(Value::as_string));
+        if role.as_deref() == Some("slave") {
+            tracing::warn!("Redis is a replica: looking for the master");
+            // It goes on without being waited for.
+            let _ = timeout(RECONNECTED, self.client.force_reconnection()).await;
+        }
     }
 
     /// Whether it was connected within `limit`.

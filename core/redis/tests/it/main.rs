@@ -5,6 +5,7 @@ mod access;
 mod bounds;
 mod cluster;
 mod conformance;
+mod failover;
 mod following;
 mod live;
 mod outage;

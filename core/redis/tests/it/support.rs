@@ -45,6 +45,15 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, ready: impl Fn()
     }
 }
 
+/// The same, off the runtime.
+pub(crate) fn wait_until(what: &str, ready: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < LIMIT, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// What `redis-cli` prints.
 pub(crate) fn redis_cli(url: &str, args: &[&str]) -> String {
     let output = std::process::Command::new("redis-cli").arg("-u").arg(url).args(args).output();
