@@ -35,7 +35,7 @@ struct Process {
 impl Regions {
     /// Starts everything; returns when all of it is ready.
     pub(crate) async fn start() -> Self {
-        let stack = Stack::start(Counts { redis: 2, postgres: 2, kafka: 1 });
+        let stack = Stack::start(Counts { redis: 2, postgres: 2, kafka: 1, ..Counts::default() });
         let dir = tempfile::tempdir().expect("a directory");
         let certificate = certificate::write(dir.path());
         let clients = [free_address(), free_address()];

@@ -7,7 +7,9 @@
 #   stack.sh kill|pause|resume|start DIR NAME    SIGKILL/SIGSTOP/SIGCONT/restart one (redis1, pg2, kafka1)
 #   stack.sh install       only fetch packages and broker jars
 #
-# Counts: STACK_REDIS=2 STACK_PG=2 STACK_KAFKA=1 (3 = replicated, min.insync.replicas=2).
+# Counts: STACK_REDIS=2 STACK_PG=2 STACK_KAFKA=1 (3 = replicated, min.insync.replicas=2),
+# STACK_REDIS_CLUSTER=0 (masters of one cluster: none or at least 3; cluster1 …),
+# STACK_SENTINEL=0 (watching redis1 by the name `main`; quorum 1; sentinel1 …).
 # STACK_PG_FSYNC=off|on, STACK_CACHE (broker jars, default target/stack), STACK_TIMEOUT=60 (seconds to become ready).
 # Ports stay the same for a DIR until `down`, so a killed server comes back at its address.
 set -euo pipefail
@@ -16,6 +18,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kit=${STACK_TEMPLATES:-$here/templates}
 cache=${STACK_CACHE:-$here/../../target/stack}
 n_redis=${STACK_REDIS:-2} n_pg=${STACK_PG:-2} n_kafka=${STACK_KAFKA:-1}
+n_cluster=${STACK_REDIS_CLUSTER:-0} n_sentinel=${STACK_SENTINEL:-0}
 limit=${STACK_TIMEOUT:-60}
 ports_dir=${TMPDIR:-/tmp}/meridian-stack-ports.$(id -u)
 jvm=(-Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto)
@@ -38,7 +41,7 @@ apt_get() {
 pg_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1; }
 install_apt() {
   local want=()
-  [ "$n_redis" = 0 ] || command -v redis-server >/dev/null || want+=(redis-server)
+  [ "$((n_redis + n_cluster))" = 0 ] || command -v redis-server >/dev/null || want+=(redis-server)
   [ "$n_pg" = 0 ] || [ -x "$(pg_bin)/postgres" ] || want+=(postgresql)
   if [ "$n_kafka" != 0 ]; then
     command -v java >/dev/null || want+=(openjdk-17-jre-headless)
@@ -60,7 +63,7 @@ install_kafka() {
     -t "$(random_id)" -c "$t/p" >"$t/log" 2>&1 || { cat "$t/log" >&2; die "format failed"; }
   # Class archive: halves JVM start. Written by a throw-away broker as it exits.
   local d; d=$(mktemp -d); local ok=1
-  ( cdsflag="-XX:ArchiveClassesAtExit=$jars/kafka.jsa"; n_redis=0 n_pg=0 n_kafka=1
+  ( cdsflag="-XX:ArchiveClassesAtExit=$jars/kafka.jsa"; n_redis=0 n_pg=0 n_kafka=1 n_cluster=0 n_sentinel=0
     dir=$d; mkdir -p "$d"; start kafka1 && wait_all && stop kafka1 TERM 30; release_ports ) || ok=0
   rm -rf "$d"
   [ $ok = 1 ] || rm -f "$jars/kafka.jsa"
@@ -118,6 +121,8 @@ release_ports() {
 names() {
   local i
   for i in $(seq "$n_redis"); do echo "redis$i"; done
+  for i in $(seq "$n_cluster"); do echo "cluster$i"; done
+  for i in $(seq "$n_sentinel"); do echo "sentinel$i"; done
   for i in $(seq "$n_pg"); do echo "pg$i"; done
   for i in $(seq "$n_kafka"); do echo "kafka$i"; done
 }
@@ -150,9 +155,17 @@ start() {
   if pid_of "$n" >/dev/null; then return; fi
   mkdir -p "$d"
   case $n in
-  redis*)
+  redis* | cluster*)
     render redis.conf.in PORT="$(port "$n")" SOCK="$sock/$n.sock" DATA="$d" >"$d/redis.conf"
+    if [ "$n" = "cluster$id" ]; then
+      render redis-cluster.conf.in BUS="$(port "bus$id")" >>"$d/redis.conf"
+    fi
     spawn "$n" redis-server "$d/redis.conf" ;;
+  sentinel*)
+    # Written once: it keeps there what it finds out.
+    [ -e "$d/sentinel.conf" ] || render sentinel.conf.in PORT="$(port "$n")" DATA="$d" \
+      MASTER="$(port redis1)" >"$d/sentinel.conf"
+    spawn "$n" redis-server "$d/sentinel.conf" --sentinel ;;
   pg*)
     pg_user; pg_dir_ok
     local b; b=$(pg_bin)
@@ -190,11 +203,27 @@ start() {
   *) die "no such service: $n" ;;
   esac
 }
+ask_redis() { # ask_redis NAME COMMAND…
+  local n=$1; shift
+  timeout 2 redis-cli -h 127.0.0.1 -p "$(port "$n")" "$@" 2>/dev/null || true
+}
+make_cluster() {
+  [ "$n_cluster" != 0 ] && [ ! -e "$dir/cluster.made" ] || return 0
+  local i at=()
+  for i in $(seq "$n_cluster"); do at+=("127.0.0.1:$(port "cluster$i")@$(port "bus$i")"); done
+  redis-cli --cluster create "${at[@]}" --cluster-yes >"$dir/cluster.log" 2>&1 ||
+    { cat "$dir/cluster.log" >&2; die "no cluster"; }
+  touch "$dir/cluster.made"
+  wait_all
+}
 ready() {
   local n=$1
   pid_of "$n" >/dev/null || return 1
   case $n in
-  redis*) [ "$(timeout 2 redis-cli -h 127.0.0.1 -p "$(port "$n")" ping 2>/dev/null)" = PONG ] ;;
+  redis* | sentinel*) [ "$(ask_redis "$n" ping)" = PONG ] ;;
+  cluster*) # once the cluster is made, a master that comes back waits before it takes writes
+    if [ -e "$dir/cluster.made" ]; then [[ $(ask_redis "$n" cluster info) == *cluster_state:ok* ]]
+    else [ "$(ask_redis "$n" ping)" = PONG ]; fi ;;
   pg*) "$(pg_bin)/pg_isready" -q -h 127.0.0.1 -p "$(port "$n")" ;;
   kafka*) grep -qs "Kafka Server started" "$dir/$n/log" && listening "$(port "$n")" ;; # KRaft binds only when unfenced
   esac
@@ -229,6 +258,8 @@ write_env() {
       i=${n//[a-z]/}
       case $n in
       redis*) echo "REDIS${i}_URL=redis://127.0.0.1:$(port "$n")"; echo "REDIS${i}_SOCK=$sock/$n.sock" ;;
+      cluster*) echo "CLUSTER${i}_URL=redis://127.0.0.1:$(port "$n")" ;;
+      sentinel*) echo "SENTINEL${i}=127.0.0.1:$(port "$n")" ;;
       pg*) echo "PG${i}_URL=postgres://postgres@127.0.0.1:$(port "$n")/postgres?sslmode=disable" ;;
       kafka*) b+=${b:+,}127.0.0.1:$(port "$n") ;;
       esac
@@ -239,9 +270,10 @@ write_env() {
 }
 up() {
   local n
-  printf '%s %s %s\n' "$n_redis" "$n_pg" "$n_kafka" >"$dir/counts"
+  printf '%s %s %s %s %s\n' "$n_redis" "$n_pg" "$n_kafka" "$n_cluster" "$n_sentinel" >"$dir/counts"
   for n in $(names | grep kafka || true) $(names | grep -v kafka || true); do start "$n"; done # slowest first
   wait_all
+  make_cluster
   write_env
   cat "$dir/env"
 }
@@ -249,14 +281,15 @@ down() {
   local n
   for n in $(all_names); do
     case $n in
-    redis*) stop "$n" TERM 5 & ;;
+    redis* | cluster* | sentinel*) stop "$n" TERM 5 & ;;
     pg*) stop "$n" INT 10 & ;; # fast shutdown: clients are cut off
     kafka*) stop "$n" TERM 8 & ;; # the last of 3 cannot leave cleanly: no quorum
     esac
   done
   wait
   release_ports
-  rm -f "$dir/env"
+  # What they know of each other's ports is over with them.
+  rm -f "$dir/env" "$dir/cluster.made" "$dir"/cluster*/nodes.conf "$dir"/sentinel*/sentinel.conf
 }
 status() {
   local n rc=0
@@ -275,7 +308,7 @@ cdsflag=
 [ "$cmd" != install ] || { sock=/tmp; install; exit; }
 [ $# -ge 1 ] || die "DIR missing"
 mkdir -p "$1"; dir=$(cd "$1" && pwd -P)
-if [ "$cmd" != up ] && [ -e "$dir/counts" ]; then read -r n_redis n_pg n_kafka <"$dir/counts"; fi
+if [ "$cmd" != up ] && [ -e "$dir/counts" ]; then read -r n_redis n_pg n_kafka n_cluster n_sentinel <"$dir/counts"; fi
 sock=$dir
 if [ ${#dir} -ge 85 ]; then # a socket path holds 107 bytes
   [ -e "$dir/sockdir" ] || mktemp -d /tmp/ss.XXXXXX >"$dir/sockdir"

@@ -39,8 +39,9 @@ pub struct RedisBackplane {
     /// Applies and repairs: what a partition's writer sends keeps its order.
     writes: Connection,
     /// Reads and ephemeral events: a large answer holds up no apply.
-    reads: Connection,
-    links: Mutex<JoinSet<()>>,
+    reads: Arc<Connection>,
+    /// The links', and one that watches `reads`.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl RedisBackplane {
@@ -48,7 +49,10 @@ impl RedisBackplane {
     pub fn start(options: &RedisOptions) -> Result<Self, OptionsError> {
         let connector = Connector::new(options)?;
         // Nothing is published to these two.
-        let (writes, reads) = (connector.start(16), connector.start(16));
+        let (writes, reads) = (connector.start(16), Arc::new(connector.start(16)));
+        let mut tasks = JoinSet::new();
+        // The writer learns by itself of a replica: it refuses to write.
+        tasks.spawn(leave_replicas(reads.clone(), options.timing.probe_interval));
         Ok(Self {
             layout: Layout::new(&options.prefix),
             policies: options.policies.clone(),
@@ -61,7 +65,7 @@ impl RedisBackplane {
             scripts: Scripts::new(),
             writes,
             reads,
-            links: Mutex::default(),
+            tasks: Mutex::new(tasks),
             connector,
         })
     }
@@ -160,11 +164,18 @@ impl Backplane for RedisBackplane {
         let wanted = Wanted::new(self.layout.clone(), self.policies.clone());
         let start = || self.connector.start(UNREAD_MESSAGES);
         let (link, tasks) = link::open(start, wanted, self.link_options).await;
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        while links.try_join_next().is_some() {}
+        let mut all = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while all.try_join_next().is_some() {}
         for task in tasks {
-            links.spawn(task);
+            all.spawn(task);
         }
         Ok(link)
+    }
+}
+
+async fn leave_replicas(connection: Arc<Connection>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        connection.leave_replica().await;
     }
 }

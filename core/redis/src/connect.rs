@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::Client;
+use fred::error::Error;
 use fred::interfaces::ClientLike as _;
 use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ReconnectError, ReconnectPolicy,
     TlsConfig, TlsConnector, UnresponsiveConfig,
 };
-use fred::types::{ConnectHandle, RespVersion};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, RespVersion, Value};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::options::{OptionsError, RedisOptions};
@@ -21,6 +23,8 @@ use crate::options::{OptionsError, RedisOptions};
 /// Commands that wait for one connection. More are refused at once.
 const QUEUED_COMMANDS: usize = 8_192;
 const FIRST_RECONNECT_PAUSE_MS: u32 = 20;
+/// How long one who asks for a new connection waits for it.
+const RECONNECTED: Duration = Duration::from_secs(1);
 const CONNECTED_CHECK: Duration = Duration::from_millis(20);
 
 /// A node that answers thus is not the one to ask: find the master again.
@@ -34,13 +38,17 @@ pub(crate) struct Connector {
     connection: ConnectionConfig,
     policy: ReconnectPolicy,
     command_timeout: Duration,
+    reconnect_pause: Duration,
 }
 
-/// A client that connects again by itself. Dropping it ends its task and its connections.
+/// A client that connects again by itself. Dropping it ends its tasks and its connections.
 pub(crate) struct Connection {
     client: Client,
-    task: ConnectHandle,
+    keeper: JoinHandle<()>,
 }
+
+/// `fred`'s own task. Dropping it ends it.
+struct Driver(ConnectHandle);
 
 impl Connector {
     pub(crate) fn new(options: &RedisOptions) -> Result<Self, OptionsError> {
@@ -55,6 +63,8 @@ impl Connector {
             config.username.clone_from(&credentials.user);
             config.password = Some(credentials.password.clone());
         }
+        config.username = config.username.as_deref().map(quoted);
+        config.password = config.password.as_deref().map(quoted);
         config.tls = if options.uses_tls() { Some(tls(options)?) } else { None };
         // Shard channels' messages are told from answers only by RESP3's pushes.
         config.version = RespVersion::RESP3;
@@ -67,7 +77,12 @@ impl Connector {
             internal_command_timeout: timing.command_timeout,
             // Whoever called knows whether to try again.
             max_command_attempts: 1,
+            // `fred` sends a command for a slot that is on its way back to the node that it came from,
+            // until it gives up all connections. Refused, it still learns of slots that have moved.
+            max_redirections: 0,
             max_command_buffer_len: QUEUED_COMMANDS,
+            // A cluster that lost one master still serves the partitions of the others.
+            disable_cluster_health_check: true,
             unresponsive: UnresponsiveConfig {
                 max_timeout: Some(timing.unresponsive_after),
                 interval: timing.unresponsive_after / 4,
@@ -85,6 +100,7 @@ impl Connector {
                 2,
             ),
             command_timeout: timing.command_timeout,
+            reconnect_pause: timing.reconnect_pause,
         })
     }
 
@@ -102,11 +118,12 @@ impl Connector {
             Some(self.connection.clone()),
             Some(self.policy.clone()),
         );
-        let task = client.connect();
-        Connection { client, task }
+        let keeper = tokio::spawn(keep_connected(client.clone(), self.reconnect_pause));
+        Connection { client, keeper }
     }
 
-    /// What one command is sent with by those who would rather fail than wait for a connection.
+    /// What one command is sent with by those who would rather fail than wait for a connection, and
+    /// who know themselves whether to try again after a lost one.
     pub(crate) fn at_once(&self) -> Options {
         Options {
             max_attempts: Some(1),
@@ -120,6 +137,22 @@ impl Connector {
 impl Connection {
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Connects anew where the server is a replica: Sentinel, or the address, has another master now,
+    /// and a connection that only reads or listens learns of it in no other way.
+    pub(crate) async fn leave_replica(&self) {
+        if self.client.is_clustered() {
+            return;
+        }
+        let ask = CustomCommand::new_static("ROLE", ClusterHash::Random, false);
+        let role: Result<Value, Error> = self.client.custom(ask, Vec::<String>::new()).await;
+        let role = role.ok().and_then(|role| role.into_array().first().and_then(Value::as_string));
+        if role.as_deref() == Some("slave") {
+            tracing::warn!("Redis is a replica: looking for the master");
+            // It goes on without being waited for.
+            let _ = timeout(RECONNECTED, self.client.force_reconnection()).await;
+        }
     }
 
     /// Whether it was connected within `limit`.
@@ -136,7 +169,28 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.task.abort();
+        self.keeper.abort();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts the driver again where it takes an error for its end, as some are that a cluster on the
+/// move or a server with other passwords answers with.
+async fn keep_connected(client: Client, pause: Duration) {
+    loop {
+        let mut driver = Driver(client.connect());
+        let error = match (&mut driver.0).await {
+            Ok(Ok(())) => "none".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(error, "a connection to Redis ended, and starts again");
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -159,6 +213,25 @@ fn tls(options: &RedisOptions) -> Result<TlsConfig, OptionsError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(config).into())
+}
+
+/// `fred` sends `HELLO` as a line of words: what would be more or less than one word is put in quotes.
+fn quoted(word: &str) -> String {
+    let plain =
+        |c: char| !c.is_ascii_whitespace() && !c.is_ascii_control() && c != '"' && c != '\'';
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let mut line = String::from('"');
+    for c in word.chars() {
+        match c {
+            '"' | '\\' => line.extend(['\\', c]),
+            c if c.is_ascii_control() => line.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => line.push(c),
+        }
+    }
+    line.push('"');
+    line
 }
 
 #[cfg(test)]
@@ -186,5 +259,32 @@ mod tests {
             ..RedisOptions::default()
         };
         assert!(matches!(Connector::new(&options), Err(OptionsError::Ca)));
+    }
+
+    #[test]
+    fn credentials_stay_one_word() {
+        for (word, line) in [
+            ("plain\\word", r"plain\word"),
+            ("two words", r#""two words""#),
+            (r#"a"b\"#, r#""a\"b\\""#),
+            ("a\r\nFLUSHALL", r#""a\x0d\x0aFLUSHALL""#),
+            ("", r#""""#),
+        ] {
+            assert_eq!(quoted(word), line);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_ends_its_driver_ends_no_connection() {
+        let counts = meridian_stack::Counts { redis: 1, ..Default::default() };
+        let stack = meridian_stack::Stack::start(counts);
+        let connection = connector(stack.redis(1)).unwrap().start(16);
+        let limit = Duration::from_secs(20);
+        for _ in 0..3 {
+            assert!(connection.connected(limit).await);
+            connection.client().quit().await.unwrap();
+        }
+        assert!(connection.connected(limit).await);
+        connection.client().ping::<String>(None).await.unwrap();
     }
 }

@@ -13,7 +13,8 @@ const MAX_PREFIX_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct RedisOptions {
     /// The scheme tells the kind: `redis://` one server (or an address that follows the master),
-    /// `redis-sentinel://host:port?node=…&sentinelServiceName=…` a master that Sentinel names,
+    /// `redis-sentinel://host:port?node=…&sentinelServiceName=…` a master that Sentinel names (it is
+    /// asked with the same credentials, of plain letters and signs),
     /// `redis-cluster://host:port?node=…` a cluster. `rediss…` is the same over TLS.
     pub url: String,
     /// Overrides the URL's.

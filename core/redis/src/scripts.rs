@@ -74,7 +74,7 @@ impl Script {
 /// What a caller learns of a failure; what the operator should know is logged.
 pub(crate) fn unavailable(error: &Error) -> BackplaneError {
     match error.kind() {
-        ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled => {
+        ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Routing => {
             tracing::debug!(%error, "Redis did not answer");
         }
         _ => tracing::warn!(%error, "Redis refused a command"),

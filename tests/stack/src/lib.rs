@@ -14,6 +14,10 @@ use tempfile::TempDir;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
     pub redis: u32,
+    /// Masters of one cluster without replicas: none, or at least 3.
+    pub redis_cluster: u32,
+    /// Sentinels that watch the first Redis by the name `main`; each may start a failover alone.
+    pub sentinel: u32,
     pub postgres: u32,
     /// 1, or 3 for a replicated cluster with `min.insync.replicas=2`.
     pub kafka: u32,
@@ -48,6 +52,16 @@ impl Stack {
         self.address(&format!("REDIS{number}_URL"))
     }
 
+    /// `redis://127.0.0.1:PORT` of the cluster's master `number`, from 1.
+    pub fn redis_cluster(&self, number: u32) -> &str {
+        self.address(&format!("CLUSTER{number}_URL"))
+    }
+
+    /// `127.0.0.1:PORT` of Sentinel `number`, from 1.
+    pub fn sentinel(&self, number: u32) -> &str {
+        self.address(&format!("SENTINEL{number}"))
+    }
+
     /// `postgres://…/postgres` of server `number`, from 1; a superuser who needs no password.
     pub fn postgres(&self, number: u32) -> &str {
         self.address(&format!("PG{number}_URL"))
@@ -58,7 +72,7 @@ impl Stack {
         self.address("KAFKA_BOOTSTRAP")
     }
 
-    /// SIGKILL to a server by name: `redis1`, `pg2`, `kafka1`.
+    /// SIGKILL to a server by name: `redis1`, `cluster2`, `sentinel1`, `pg2`, `kafka1`.
     pub fn kill(&self, server: &str) {
         self.act("kill", server);
     }
@@ -108,6 +122,8 @@ fn run(folder: &Path, action: &str, server: Option<&str>, counts: Counts) -> Str
         .arg(folder)
         .args(server)
         .env("STACK_REDIS", counts.redis.to_string())
+        .env("STACK_REDIS_CLUSTER", counts.redis_cluster.to_string())
+        .env("STACK_SENTINEL", counts.sentinel.to_string())
         .env("STACK_PG", counts.postgres.to_string())
         .env("STACK_KAFKA", counts.kafka.to_string())
         .stdin(Stdio::null())
@@ -132,7 +148,7 @@ mod tests {
 
     #[test]
     fn servers_start_die_and_come_back_at_their_addresses() {
-        let stack = Stack::start(Counts { redis: 1, postgres: 1, kafka: 1 });
+        let stack = Stack::start(Counts { redis: 1, postgres: 1, kafka: 1, ..Counts::default() });
         let addresses = [stack.redis(1), stack.postgres(1), stack.kafka()].map(str::to_owned);
         for (server, address) in ["redis1", "pg1", "kafka1"].into_iter().zip(&addresses) {
             assert!(listens(address), "{address}");

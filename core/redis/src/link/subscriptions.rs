@@ -143,7 +143,8 @@ impl Subscriptions {
                 return;
             }
             if !self.connection.client().is_clustered() {
-                return;
+                // Here, where no push is left that could be taken for the answer.
+                return self.connection.leave_replica().await;
             }
         }
     }

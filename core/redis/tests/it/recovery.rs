@@ -1,33 +1,10 @@
 //! What a loss of Redis leaves behind: a marker that tells, and followers that learn of it.
 
-use meridian_core::seams::conformance::{Samples, channel, stream};
-use meridian_core::seams::{Applied, ApplyOutcome, Backplane, Delivery, Link, Stale};
-use meridian_core::vocabulary::ChannelKey;
-use meridian_redis::RedisBackplane;
+use meridian_core::seams::conformance::channel;
+use meridian_core::seams::{ApplyOutcome, Backplane, Delivery, Stale};
 use meridian_stack::{Counts, Stack};
-use tokio::time::timeout;
 
-use crate::support::{LIMIT, backplane, options, redis_cli, until};
-
-async fn ready(backplane: &RedisBackplane) -> Samples {
-    let samples = Samples::new(stream(1, 0));
-    let repaired = backplane.repair(samples.stream(), None, Stale::All, samples.position()).await;
-    assert_eq!(repaired, Ok(true));
-    samples
-}
-
-async fn follow(link: &Link, samples: &Samples, keys: &[ChannelKey]) {
-    let channels: Vec<_> = keys.iter().map(|key| (key.clone(), samples.stream().clone())).collect();
-    timeout(LIMIT, link.control.follow(&channels)).await.unwrap().unwrap();
-}
-
-async fn next(link: &mut Link) -> Delivery {
-    timeout(LIMIT, link.deliveries.recv()).await.unwrap().unwrap()
-}
-
-async fn apply(backplane: &RedisBackplane, events: &[Applied]) -> Vec<ApplyOutcome> {
-    backplane.apply(&stream(1, 0), events).await.unwrap()
-}
+use crate::support::{apply, backplane, follow, next, options, ready, redis_cli, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_redis_is_followed_again() {
@@ -103,19 +80,4 @@ async fn a_promoted_replica_tells_by_its_marker() {
     assert_eq!(promoted.marker(samples.stream()).await, Ok(marker));
     let again = apply(&promoted, &lost).await;
     assert_eq!(again, vec![ApplyOutcome::Applied; 100]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_channels_are_followed_in_batches() {
-    let stack = Stack::start(Counts { redis: 1, ..Counts::default() });
-    let backplane = backplane(&options(stack.redis(1))).await;
-    let mut samples = ready(&backplane).await;
-    let mut link = backplane.link().await.unwrap();
-    let channels: Vec<ChannelKey> = (0..5_000).map(|n| channel(&format!("c{n}"))).collect();
-    follow(&link, &samples, &channels).await;
-    // Again, and the last one in a batch.
-    follow(&link, &samples, &channels).await;
-    let event = samples.event(&channels[4_999], "1");
-    apply(&backplane, std::slice::from_ref(&event)).await;
-    assert!(matches!(next(&mut link).await, Delivery::Event(seen) if seen == event.event));
 }
