@@ -38,13 +38,15 @@ impl Stack {
         // Postgres runs as another user, which must get in.
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).unwrap();
-        let printed = run(folder.path(), "up", None, counts);
-        let addresses = printed
+        // Before they start: what did start ends with it, also where one of them can't.
+        let mut stack = Self { folder, addresses: HashMap::new() };
+        let printed = run(stack.folder.path(), "up", None, counts);
+        stack.addresses = printed
             .lines()
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Self { folder, addresses }
+        stack
     }
 
     /// `redis://127.0.0.1:PORT` of server `number`, from 1.
