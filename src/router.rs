@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use meridian_core::config::{Config, RegionStores};
 use meridian_core::policy::Policies;
@@ -81,8 +81,10 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
     let group = group(&config, stores, &region)?;
     let routing = tokio::spawn(router.run_owned(group.owned(), stop.clone()));
     announce(admin)?;
+    let mut replaced = false;
     tokio::select! {
         () = signals.next() => {}
+        () = group.replaced() => replaced = true,
         // The next epoch has other partitions: a router that starts anew finds them.
         () = region::superseded(&mut state) => {
             tracing::warn!("the log went on to another epoch: this router ends, to be started anew");
@@ -96,13 +98,17 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
     while tasks.join_next().await.is_some() {}
     region.log.close().await;
     region.history.close().await;
+    if replaced {
+        let name = &config.node.name;
+        bail!("another router joined the group as `{name}`: each needs a `node.name` of its own");
+    }
     Ok(())
 }
 
 fn group(config: &Config, stores: &RegionStores, region: &Region) -> Result<KafkaGroup> {
     let prefix = &stores.kafka.topic_prefix;
     let id = format!("{prefix}.{}.{}", region::LOG, config.node.region);
-    let options = GroupOptions { id, session: SESSION };
+    let options = GroupOptions { id, member: config.node.name.clone(), session: SESSION };
     KafkaGroup::join(&region.log, &options).context("cannot join the routers' group")
 }
 

@@ -13,7 +13,7 @@ use crate::{certificate, request};
 
 /// Nothing here takes longer, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What every node here knows: one key, and a namespace for each kind of policy.
 const BASE: &str = r#"

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use meridian_client::{Builder, Client, From, Publish, Transport, Update};
+use meridian_client::{Builder, Client, From, Publish, Subscription, Transport, Update};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{builder, token};
-use crate::node::Node;
+use crate::node::{LOOK_EVERY, Node};
 
 /// What ends a channel's record.
 const END: &str = "end";
@@ -32,9 +32,17 @@ pub(crate) type Door<'a> = dyn Fn(usize, Transport) -> Builder + Sync + 'a;
 pub(crate) struct Witnesses {
     channels: Vec<String>,
     stop: CancellationToken,
-    acknowledged: Arc<AtomicUsize>,
+    tally: Arc<Tally>,
     publishers: JoinSet<Published>,
     readers: JoinSet<Received>,
+}
+
+/// How far everyone is.
+struct Tally {
+    /// By channel.
+    acknowledged: Vec<AtomicUsize>,
+    /// By reader.
+    received: Vec<AtomicUsize>,
 }
 
 /// One publisher's record, in its order: channel and id.
@@ -65,6 +73,11 @@ fn transport(n: usize) -> Transport {
     if n.is_multiple_of(2) { Transport::WebSocket } else { Transport::WebTransport }
 }
 
+/// The number of a reader's channel.
+fn channel_of(reader: usize, channels: usize) -> usize {
+    reader / 2 % channels
+}
+
 impl Witnesses {
     /// Connects everyone, subscribes, and begins to publish.
     pub(crate) async fn start(node: &Node, cast: &Cast) -> Self {
@@ -75,15 +88,19 @@ impl Witnesses {
     pub(crate) async fn start_at(door: &Door<'_>, cast: &Cast) -> Self {
         let channels: Vec<String> =
             (0..cast.channels).map(|n| format!("room:record-{n}")).collect();
+        let counters = |count| (0..count).map(|_| AtomicUsize::new(0)).collect();
+        let tally = Arc::new(Tally {
+            acknowledged: counters(cast.channels),
+            received: counters(cast.readers),
+        });
         let mut readers = JoinSet::new();
         for n in 0..cast.readers {
             let client = client(door, n, "reader").await;
-            let channel = channels[n / 2 % channels.len()].clone();
+            let channel = channels[channel_of(n, channels.len())].clone();
             let room = client.subscribe(&channel, From::Now).await.expect("a subscription");
-            let name = format!("reader {n} on {:?}", transport(n));
-            readers.spawn(read(name, client, room));
+            readers.spawn(read(n, client, room, tally.clone()));
         }
-        let (stop, acknowledged) = (CancellationToken::new(), Arc::default());
+        let stop = CancellationToken::new();
         let mut publishers = JoinSet::new();
         for n in 0..cast.publishers {
             let client = client(door, n, &format!("publisher-{n}")).await;
@@ -92,16 +109,35 @@ impl Witnesses {
                 client,
                 channels: channels.clone(),
                 pace: cast.pace,
-                acknowledged: Arc::clone(&acknowledged),
+                tally: tally.clone(),
             };
             publishers.spawn(work.run(stop.clone()));
         }
-        Self { channels, stop, acknowledged, publishers, readers }
+        Self { channels, stop, tally, publishers, readers }
     }
 
     /// How many publishes were acknowledged so far.
     pub(crate) fn acknowledged(&self) -> usize {
-        self.acknowledged.load(Ordering::Relaxed)
+        self.tally.acknowledged.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits until every reader has received as many events of its channel as are acknowledged by now;
+    /// how long it took.
+    pub(crate) async fn caught_up(&self, limit: Duration) -> Duration {
+        let began = Instant::now();
+        let load = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        let wanted: Vec<usize> = self.tally.acknowledged.iter().map(load).collect();
+        let behind = || -> Vec<usize> {
+            let received = self.tally.received.iter().map(load).enumerate();
+            let lacks = |(n, got): &(usize, usize)| *got < wanted[channel_of(*n, wanted.len())];
+            received.filter(lacks).map(|(n, _)| n).collect()
+        };
+        while !behind().is_empty() {
+            let waited = began.elapsed();
+            assert!(waited < limit, "readers {:?} did not catch up in {waited:?}", behind());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        began.elapsed()
     }
 
     /// Ends the publishing, waits until every reader has all, and compares.
@@ -138,7 +174,7 @@ struct Publisher {
     client: Client,
     channels: Vec<String>,
     pace: Duration,
-    acknowledged: Arc<AtomicUsize>,
+    tally: Arc<Tally>,
 }
 
 impl Publisher {
@@ -148,12 +184,13 @@ impl Publisher {
             if stop.is_cancelled() {
                 break;
             }
-            let channel = self.channels[(self.n + k) % self.channels.len()].clone();
+            let at = (self.n + k) % self.channels.len();
+            let channel = self.channels[at].clone();
             let id = format!("{}-{k}", self.n);
             let event = Publish::json(&channel, "{}").id(&id);
             match self.client.publish(event).await {
                 Ok(_) => {
-                    self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                    self.tally.acknowledged[at].fetch_add(1, Ordering::Relaxed);
                     record.acknowledged.push((channel, id));
                 }
                 Err(_) => record.unknown.push((channel, id)),
@@ -164,7 +201,8 @@ impl Publisher {
     }
 }
 
-async fn read(name: String, client: Client, mut room: meridian_client::Subscription) -> Received {
+async fn read(n: usize, client: Client, mut room: Subscription, tally: Arc<Tally>) -> Received {
+    let name = format!("reader {n} on {:?}", transport(n));
     let channel = room.channel().to_owned();
     let mut ids = Vec::new();
     loop {
@@ -177,6 +215,7 @@ async fn read(name: String, client: Client, mut room: meridian_client::Subscript
                     break;
                 }
                 ids.push(id);
+                tally.received[n].fetch_add(1, Ordering::Relaxed);
             }
             Ok(other) => panic!("{name} of {channel} behind {} events: {other:?}", ids.len()),
             Err(_) => panic!(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meridian_core::vocabulary::Partition;
 use rdkafka::ClientContext;
@@ -24,12 +24,17 @@ use crate::options::Options;
 
 /// How often the member looks whether it is to leave.
 const POLL: Duration = Duration::from_millis(100);
+/// A leave waits for the brokers no longer than this; whoever did not leave is taken for dead later.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// A group that shares the partitions of an epoch among its members.
 #[derive(Debug, Clone)]
 pub struct GroupOptions {
     /// The group's id; a region has one per log.
     pub id: String,
+    /// The member's name, unique in the group and the same after a restart (KIP-345): a member that
+    /// is back within the session goes on with what it owned, instead of waiting for its own death.
+    pub member: String,
     /// Without a sign of life for so long, a member's partitions go to the others.
     pub session: Duration,
 }
@@ -64,7 +69,7 @@ impl KafkaGroup {
         let leaving = Arc::new(AtomicBool::new(false));
         let told = leaving.clone();
         let thread = std::thread::Builder::new().name("kafka-group".to_owned());
-        let thread = thread.spawn(move || serve(member, &told)).map_err(|error| {
+        let thread = thread.spawn(move || serve(&member, &told)).map_err(|error| {
             KafkaError::ClientCreation(format!("no thread for a group's member: {error}"))
         })?;
         Ok(Self { owned, leaving, thread: Some(thread) })
@@ -74,6 +79,12 @@ impl KafkaGroup {
     /// was taken for dead.
     pub fn owned(&self) -> watch::Receiver<BTreeSet<Partition>> {
         self.owned.clone()
+    }
+
+    /// Returns once this process is no member any more: another one joined under its name.
+    pub async fn replaced(&self) {
+        let mut owned = self.owned();
+        while owned.changed().await.is_ok() {}
     }
 
     /// Leaves, so that the others need not wait for the session to end.
@@ -139,20 +150,41 @@ fn take(
     member.pause(partitions)
 }
 
-fn serve(member: BaseConsumer<Membership>, leaving: &AtomicBool) {
+fn serve(member: &BaseConsumer<Membership>, leaving: &AtomicBool) {
     while !leaving.load(Ordering::Relaxed) {
-        if let Some(Err(error)) = member.poll(POLL) {
-            tracing::debug!(%error, "a group's member");
+        match member.poll(POLL) {
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                tracing::error!(%error, "no member of the group any more");
+                member.context().owned.send_modify(BTreeSet::clear);
+                return;
+            }
+            Some(Err(error)) => tracing::debug!(%error, "a group's member"),
+            _ => {}
         }
     }
-    // Leaves as it is dropped, and gives up what it owned on the way.
-    drop(member);
+    leave(member);
+}
+
+/// Gives up what is owned and leaves. A named member's closing would tell the group nothing: it might
+/// be a restart.
+fn leave(member: &BaseConsumer<Membership>) {
+    member.unsubscribe();
+    let deadline = Instant::now() + LEAVE;
+    while Instant::now() < deadline {
+        let _ = member.poll(POLL);
+        if member.assignment().is_ok_and(|assigned| assigned.count() == 0) {
+            break;
+        }
+    }
+    // The word to the broker follows the assignment's end, in the client's own thread.
+    let _ = member.poll(POLL);
 }
 
 fn config(options: &Options, group: &GroupOptions) -> ClientConfig {
     let mut config = options.client();
     let session_ms = group.session.as_millis();
     config.set("group.id", &group.id);
+    config.set("group.instance.id", &group.member);
     config.set("partition.assignment.strategy", "cooperative-sticky");
     config.set("session.timeout.ms", session_ms.to_string());
     config.set("heartbeat.interval.ms", (session_ms / 4).max(100).to_string());

@@ -19,8 +19,8 @@ const PREFIX: &str = "MERIDIAN_TEST_PREFIX";
 
 type Owned = watch::Receiver<BTreeSet<Partition>>;
 
-fn group() -> GroupOptions {
-    GroupOptions { id: "routers".to_owned(), session: SESSION }
+fn group(member: &str) -> GroupOptions {
+    GroupOptions { id: "routers".to_owned(), member: member.to_owned(), session: SESSION }
 }
 
 async fn owns(what: &str, owned: Owned, count: u32) -> BTreeSet<Partition> {
@@ -41,10 +41,10 @@ async fn members_share_the_partitions() {
     let stack = broker();
     let options = options(&stack, PARTITIONS);
     let log = open(&options).await;
-    let first = KafkaGroup::join(&log, &group()).unwrap();
+    let first = KafkaGroup::join(&log, &group("first")).unwrap();
     owns("alone", first.owned(), PARTITIONS).await;
 
-    let second = KafkaGroup::join(&log, &group()).unwrap();
+    let second = KafkaGroup::join(&log, &group("second")).unwrap();
     let (of_first, of_second) = tokio::join!(
         owns("the first of two", first.owned(), PARTITIONS / 2),
         owns("the second of two", second.owned(), PARTITIONS / 2),
@@ -57,7 +57,7 @@ async fn members_share_the_partitions() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 
     // Dropped, it leaves as well.
-    let third = KafkaGroup::join(&log, &group()).unwrap();
+    let third = KafkaGroup::join(&log, &group("third")).unwrap();
     owns("the third", third.owned(), PARTITIONS / 2).await;
     let started = Instant::now();
     drop(third);
@@ -65,7 +65,7 @@ async fn members_share_the_partitions() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 
     a_killed_member_is_noticed(&stack, &options.prefix, &first).await;
-    first.leave().await;
+    a_restarted_member_goes_on(&log, first).await;
     log.close().await;
 }
 
@@ -86,11 +86,24 @@ async fn a_killed_member_is_noticed(stack: &Stack, prefix: &str, first: &KafkaGr
     assert!(started.elapsed() < limit, "{:?}", started.elapsed());
 }
 
+/// Who is back under its name goes on at once with what it owned; who is still there under it, but was
+/// taken for dead (a stopped process that woke up), is no member any more.
+async fn a_restarted_member_goes_on(log: &KafkaLog, first: KafkaGroup) {
+    let started = Instant::now();
+    let again = KafkaGroup::join(log, &group("first")).unwrap();
+    owns("the one that is back", again.owned(), PARTITIONS).await;
+    assert!(started.elapsed() < SESSION, "{:?}", started.elapsed());
+    let replaced = tokio::time::timeout(Duration::from_secs(30), first.replaced()).await;
+    assert!(replaced.is_ok(), "{:?}", first.owned().borrow());
+    assert!(first.owned().borrow().is_empty());
+    again.leave().await;
+}
+
 /// Until the process is killed.
 async fn be_a_member(bootstrap: &str, prefix: String) {
     let mut options = meridian_kafka::Options::new(bootstrap);
     options.prefix = prefix;
     let log = KafkaLog::open(options, global()).await.unwrap();
-    let _member = KafkaGroup::join(&log, &group()).unwrap();
+    let _member = KafkaGroup::join(&log, &group("killed")).unwrap();
     eventually("the end of the process", async || None::<()>).await;
 }

@@ -234,7 +234,10 @@ impl Subscription {
     pub(super) fn lost(&mut self) -> Fate {
         self.phase = match self.phase {
             Phase::Leaving(Then::Remove, _) => return Fate::Forget,
-            Phase::Leaving(Then::Park, _) | Phase::Parked => Phase::Parked,
+            // A reader that has taken all by now calls no more.
+            Phase::Leaving(Then::Park, _) | Phase::Parked if !self.mailbox.has_room() => {
+                Phase::Parked
+            }
             Phase::Waiting(at) => Phase::Waiting(at),
             _ => Phase::Idle,
         };

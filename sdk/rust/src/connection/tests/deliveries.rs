@@ -92,6 +92,20 @@ async fn a_reader_that_stalls_is_bounded_and_loses_nothing() {
     assert_eq!(subscribing.offsets(), [5, 6]);
 }
 
+/// The reader may have caught up before the connection was lost: then nobody would call again.
+#[test]
+fn a_reader_that_caught_up_while_its_leave_was_under_way_goes_on_after_a_drop() {
+    let mut harness = Harness::online();
+    let mut subscribing = harness.subscribed("a:b", 0);
+    harness.events("a:b", &[(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)]);
+    assert_eq!(subscribing.offsets(), [1, 2, 3, 4]);
+    harness.sent.clear();
+    harness.reconnect();
+    assert_eq!(harness.answer_subscribe("a:b", 4).as_deref(), Some("1.global.1.3.4"));
+    harness.events("a:b", &[(5, 4)]);
+    assert_eq!(subscribing.offsets(), [5]);
+}
+
 #[test]
 fn ephemeral_events_that_do_not_fit_are_counted() {
     let mut harness = Harness::online();
