@@ -13,7 +13,7 @@ pub use backplane::{
 };
 pub use history::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, DamagedWindow, Gone,
-    GoneReason, History, HistoryError, HistoryRead, ReadBounds, ReadFrom, RecordKey, Snapshot,
-    WindowRow, pack_window, unpack_window,
+    GoneReason, History, HistoryError, HistoryRead, Marks, ReadBounds, ReadFrom, RecordKey,
+    Snapshot, WindowRow, pack_window, unpack_window,
 };
 pub use log::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};
