@@ -6,6 +6,7 @@ mod backplane;
 pub mod conformance;
 mod history;
 mod log;
+mod source;
 
 pub use backplane::{
     Applied, ApplyOutcome, Backplane, BackplaneError, Delivery, Ephemeral, HotHead, HotRead, Link,
@@ -17,3 +18,4 @@ pub use history::{
     Snapshot, WindowRow, pack_window, unpack_window,
 };
 pub use log::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};
+pub use source::{DeadLetter, Source, SourceBounds, SourceCommit, SourceError, SourceRecord};
