@@ -13,6 +13,7 @@ use meridian_core::vocabulary::{Body, Channel, ChannelKey, Encoding, EventId, Ev
 use crate::clock::now_ms;
 use crate::delivery::Stores;
 use crate::metrics::Metrics;
+use crate::regions::Regions;
 
 const HEADERS_MOST: usize = 16;
 const HEADER_BYTES_MOST: usize = 4096;
@@ -24,6 +25,7 @@ const CONTENT_TYPE_BYTES_MOST: usize = 128;
 pub(crate) struct Publisher {
     pub(crate) stores: Stores,
     pub(crate) authoriser: Arc<dyn Authoriser>,
+    pub(crate) regions: Arc<Regions>,
     pub(crate) horizon_ms: u64,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -81,7 +83,7 @@ impl Publisher {
             None => random_id(),
         };
         let log = self.stores.log(&key.channel);
-        let log = log.ok_or_else(|| ReplyError::of(Code::WrongRegion))?.clone();
+        let log = log.ok_or_else(|| self.regions.wrong_region(&policy.zone))?.clone();
         let epoch = log.incarnation().epoch;
         Ok(Ready::Stored(log, Record { key, scope: identity.scope.clone(), id, epoch, body }))
     }

@@ -225,9 +225,9 @@ pub struct ReplyError {
     pub action: Action,
     pub retry_after_ms: Option<u64>,
     pub limit: Option<u64>,
-    pub applied: Option<String>,
+    pub applied: Option<Box<str>>,
     /// The regions that can do it.
-    pub elsewhere: Vec<Place>,
+    pub elsewhere: Box<[Place]>,
 }
 
 /// Where the clients of a region connect.
@@ -279,7 +279,7 @@ impl ReplyError {
             retry_after_ms: None,
             limit: None,
             applied: None,
-            elsewhere: Vec::new(),
+            elsewhere: Box::default(),
         }
     }
 
@@ -297,13 +297,13 @@ impl ReplyError {
 
     /// With the cursor up to which the region has applied the log.
     pub fn applied(mut self, cursor: String) -> Self {
-        self.applied = Some(cursor);
+        self.applied = Some(cursor.into());
         self
     }
 
     /// With the regions that can do it.
     pub fn elsewhere(mut self, places: Vec<Place>) -> Self {
-        self.elsewhere = places;
+        self.elsewhere = places.into();
         self
     }
 
