@@ -204,6 +204,10 @@ pub(crate) fn session<C: Connection>(
 
 impl<C: Connection> Driver<C> {
     async fn run(&mut self) {
+        // Before the first frame: an order that stood already is none for a client that was sent here.
+        if self.orders.has_changed().unwrap_or(false) {
+            self.obey();
+        }
         while self.closing.is_none() {
             match self.next().await {
                 Woken::Received(received) => {
