@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use meridian_core::embedded::{Embedded, Options, open};
 use meridian_core::seams::{
-    Applied, Backplane, Batch, Checkpoint, History, HistoryRead, Log, ReadBounds, ReadFrom, Stale,
-    WindowRow,
+    Applied, Backplane, Batch, Checkpoint, History, HistoryRead, Log, Marks, ReadBounds, ReadFrom,
+    Stale, WindowRow,
 };
 use meridian_core::vocabulary::{
     Body, Channel, ChannelKey, Epoch, Event, EventId, LogName, Offset, Partition, Position, Prev,
@@ -74,7 +74,7 @@ async fn commits(stores: &Embedded) {
         let position = events.last().unwrap().position();
         let checkpoint =
             Checkpoint { position, last_kept: position, fingerprint: [0; 16], begins: Offset(0) };
-        let batch = Batch { fence, checkpoint, events, window };
+        let batch = Batch { fence, checkpoint, events, window, marks: Marks::new() };
         stores.history.commit(&stream(), batch).await.unwrap();
     }
     report("commit, 1,000 events a batch", CHANNELS * EVENTS, begun, cpu);

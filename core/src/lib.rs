@@ -3,6 +3,7 @@
 //! what a session does.
 
 pub mod auth;
+pub mod bridge;
 pub mod config;
 pub mod embedded;
 pub mod policy;

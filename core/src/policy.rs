@@ -6,6 +6,19 @@ use std::str::FromStr;
 
 use crate::vocabulary::{Channel, LogName, Namespace};
 
+/// Headers of an event, at most.
+pub const HEADERS_MOST: usize = 16;
+/// Their names and values together, in bytes.
+pub const HEADER_BYTES_MOST: usize = 4096;
+/// A feed event's key, in bytes.
+pub const EVENT_KEY_BYTES_MOST: usize = 255;
+/// A W3C traceparent, in bytes.
+pub const TRACE_BYTES_MOST: usize = 256;
+/// A payload's media type, in bytes.
+pub const CONTENT_TYPE_BYTES_MOST: usize = 128;
+/// What a payload is, unless something else is said.
+pub const MEDIA_TYPE_JSON: &str = "application/json";
+
 /// How events of a namespace are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryClass {

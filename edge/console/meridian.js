@@ -134,6 +134,7 @@ var MeridianError = class extends Error {
   retryAfterMs;
   limit;
   applied;
+  elsewhere;
   channel;
   constructor(code, action2, message, details = {}) {
     super(message, details.cause === void 0 ? void 0 : { cause: details.cause });
@@ -142,6 +143,7 @@ var MeridianError = class extends Error {
     this.retryAfterMs = details.retryAfterMs;
     this.limit = details.limit;
     this.applied = details.applied;
+    this.elsewhere = details.elsewhere ?? [];
     this.channel = details.channel;
   }
 };
@@ -912,6 +914,12 @@ var READERS = {
     afterMs: maybeNumber(body, "after_ms") ?? 0,
     deadlineMs: maybeNumber(body, "deadline_ms") ?? 0
   }),
+  redirect: (body) => ({
+    type: "redirect",
+    places: [regionPlace(body)],
+    reason: maybeText(body, "reason") ?? "",
+    afterMs: maybeNumber(body, "after_ms") ?? 0
+  }),
   error: (body, id) => ({ type: "error", id, error: wireError(body) })
 };
 function readMessage(value) {
@@ -975,8 +983,12 @@ function wireError(body) {
   return new MeridianError(code, action(body, "stop"), maybeText(body, "message") ?? code, {
     retryAfterMs: maybeNumber(body, "retry_after_ms"),
     limit: maybeNumber(body, "limit"),
-    applied: maybeText(body, "applied")
+    applied: maybeText(body, "applied"),
+    elsewhere: body["elsewhere"] === void 0 ? [] : list(body, "elsewhere").map((place2) => regionPlace(members(place2, "place")))
   });
+}
+function regionPlace(body) {
+  return { region: maybeText(body, "region"), url: text(body, "url") };
 }
 function action(body, fallback) {
   return isAction(body["action"]) ? body["action"] : actionOf(text(body, "code"), fallback);

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use meridian_core::auth::{Identity, TokenError};
 use meridian_core::config::Origins;
-use meridian_core::protocol::{Code, Codec, Published, ReplyError, decode_publish};
+use meridian_core::protocol::{Code, Codec, Place, Published, ReplyError, decode_publish};
 use tokio::time::timeout;
 
 use crate::clock::now_ms;
@@ -148,8 +148,8 @@ async fn route(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<By
 
 fn regions(context: &Context) -> Response<Bytes> {
     let node = &context.node;
-    let (phase, sessions) = (node.lifecycle.phase(), node.connections());
-    let answer = node.regions.answer(phase, sessions, node.connections_most);
+    let (phase, sessions) = (node.told_phase(), node.connections());
+    let answer = node.regions.answer(phase, sessions, node.room.most());
     Response::builder()
         .header(CONTENT_TYPE, "application/json")
         .header(CACHE_CONTROL, "no-store")
@@ -243,6 +243,10 @@ fn error_json(error: &ReplyError) -> serde_json::Value {
         if let Some(member) = member {
             value[name] = member.into();
         }
+    }
+    if !error.elsewhere.is_empty() {
+        let place = |place: &Place| serde_json::json!({ "region": place.region, "url": place.url });
+        value["elsewhere"] = error.elsewhere.iter().map(place).collect();
     }
     value
 }

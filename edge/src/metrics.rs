@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use meridian_core::protocol::{Code, Fallback, Published};
+use meridian_core::protocol::{Code, Fallback, Published, ReplyError};
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram,
@@ -13,6 +13,7 @@ use crate::hub::Counters;
 
 const TRANSPORTS: [&str; 4] = ["webtransport", "websocket", "sse", "longpoll"];
 const RECONNECT_CAUSES: [&str; 6] = ["network", "heartbeat", "drain", "server", "wake", "refresh"];
+const REDIRECT_REASONS: [&str; 3] = ["zone", "overload", "drain"];
 const FALLBACK_REASONS: [&str; 5] = ["unsupported", "failed", "timeout", "remembered", "forced"];
 
 /// The edge's metric handles.
@@ -57,10 +58,36 @@ impl Metrics {
         self.commands.increment(count as u64);
     }
 
-    pub(crate) fn refused(&self, code: &str) {
+    /// An error told to a client; one that names other regions sends it there.
+    pub(crate) fn refused(&self, error: &ReplyError) {
+        let code = error.known_code();
         // Only names from the table become labels.
-        let code = Code::from_name(code).map_or("other", Code::name);
-        counter!("meridian_refusals_total", "code" => code).increment(1);
+        let name = code.map_or("other", Code::name);
+        counter!("meridian_refusals_total", "code" => name).increment(1);
+        match code {
+            _ if error.elsewhere.is_empty() => {}
+            Some(Code::WrongRegion) => self.redirected("zone"),
+            Some(Code::TooManySessions) => self.redirected("overload"),
+            _ => {}
+        }
+    }
+
+    /// A connection that was not taken.
+    pub(crate) fn turned_away(&self) {
+        self.refused(&ReplyError::of(Code::TooManySessions));
+    }
+
+    /// A client was sent elsewhere.
+    pub(crate) fn redirected(&self, reason: &str) {
+        let reason = known(&REDIRECT_REASONS, reason);
+        counter!("meridian_redirects_total", "reason" => reason).increment(1);
+    }
+
+    /// A client came, and says why a server sent it.
+    pub(crate) fn came_redirected(&self, reason: Option<&str>) {
+        let Some(reason) = reason else { return };
+        let reason = known(&REDIRECT_REASONS, reason);
+        counter!("meridian_redirected_total", "reason" => reason).increment(1);
     }
 
     pub(crate) fn published(&self, results: &[Published], took: Duration) {
@@ -96,10 +123,6 @@ impl Metrics {
         reconnect: Option<&str>,
         fallback: Option<&Fallback>,
     ) {
-        // Clients' words become labels only if they are ones that we know.
-        let known = |words: &[&'static str], word: &str| {
-            words.iter().find(|known| **known == word).copied().unwrap_or("other")
-        };
         if let Some(cause) = reconnect {
             let cause = known(&RECONNECT_CAUSES, cause);
             counter!("meridian_reconnects_total", "cause" => cause).increment(1);
@@ -137,6 +160,11 @@ impl Metrics {
     }
 }
 
+/// Clients' words become labels only if they are ones that we know.
+fn known(words: &[&'static str], word: &str) -> &'static str {
+    words.iter().find(|known| **known == word).copied().unwrap_or("other")
+}
+
 fn describe() {
     describe_gauge!("meridian_connections", "Sessions now, by transport");
     describe_counter!("meridian_sessions_total", "Sessions begun, by transport");
@@ -155,6 +183,14 @@ fn describe() {
     describe_counter!(
         "meridian_fallbacks_total",
         "Connects over a transport that was not the first choice, by from, to and reason (as clients say)"
+    );
+    describe_counter!(
+        "meridian_redirects_total",
+        "Clients sent to another region, by reason (zone, overload, drain)"
+    );
+    describe_counter!(
+        "meridian_redirected_total",
+        "Clients that came because another region sent them, by reason (as they say)"
     );
     describe_gauge!("meridian_channels", "Channels followed, by worker");
     describe_gauge!("meridian_subscriptions", "Subscriptions now, by worker");

@@ -11,7 +11,7 @@ use meridian_core::config::{Config, Origins, Proxies};
 use meridian_core::protocol::Limits;
 use meridian_core::seams::BackplaneError;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +22,10 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
+use crate::orders::{Diversion, Leave, Order};
 use crate::publish::Publisher;
 use crate::regions::Regions;
+use crate::room::Room;
 use crate::session::Settings;
 use crate::transport::{Certificates, QuicKeys, ResetKey, Steering, TlsError, bind_tcp, bind_udp};
 use crate::worker;
@@ -87,24 +89,52 @@ pub(crate) struct Node {
     pub(crate) steering: Arc<Steering>,
     pub(crate) tcp_tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) handshake_timeout: Duration,
-    pub(crate) connections_most: usize,
+    pub(crate) room: Room,
     pub(crate) proxies: Proxies,
     pub(crate) cors: Origins,
     pub(crate) origins: Origins,
     pub(crate) client_address: SocketAddr,
-    pub(crate) regions: Regions,
-    drain_deadline: Duration,
-    drain_spread: Duration,
+    pub(crate) regions: Arc<Regions>,
+    pub(crate) leave: Leave,
+    orders: watch::Sender<Order>,
 }
 
 impl Node {
-    /// When a session should move, and when it must have: spread so that clients do not leave in one wave.
-    pub(crate) fn drain_times(&self, session: u64) -> (Duration, Duration) {
-        let spread_ms = self.drain_spread.as_millis() as u64;
-        // Fibonacci hashing spreads neighbouring numbers evenly.
-        let share = session.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let after = Duration::from_millis((spread_ms * share) >> 32);
-        (after.min(self.drain_deadline), self.drain_deadline)
+    /// What sessions are told, as a session that begins sees it: what stands already is news to it.
+    pub(crate) fn standing_order(&self) -> watch::Receiver<Order> {
+        let mut orders = self.orders.subscribe();
+        if !matches!(*orders.borrow(), Order::Stay) {
+            orders.mark_changed();
+        }
+        orders
+    }
+
+    /// Sends all clients to another region until further notice, or no more. A node that stops takes
+    /// no such order.
+    pub(crate) fn divert(&self, to: Option<Diversion>) -> bool {
+        self.orders.send_if_modified(|order| {
+            let stops = matches!(order, Order::Drain(_));
+            if !stops {
+                *order = to.map_or(Order::Stay, |diversion| Order::Divert(Arc::new(diversion)));
+            }
+            !stops
+        })
+    }
+
+    /// Where clients are being sent.
+    pub(crate) fn diversion(&self) -> Option<Arc<Diversion>> {
+        match &*self.orders.borrow() {
+            Order::Divert(diversion) => Some(diversion.clone()),
+            Order::Stay | Order::Drain(_) => None,
+        }
+    }
+
+    /// The phase as others are told it: whose clients are sent away is no place to come to.
+    pub(crate) fn told_phase(&self) -> Phase {
+        match self.lifecycle.phase() {
+            Phase::Serving if self.diversion().is_some() => Phase::Draining,
+            phase => phase,
+        }
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -189,9 +219,10 @@ impl RunningNode {
     /// Tells clients to move, waits until they have (at most until the deadline), then stops.
     pub async fn drain(mut self) {
         self.node.lifecycle.advance(Phase::Draining);
+        self.node.orders.send_replace(Order::Drain(self.node.leave));
         self.node.draining.cancel();
         // Sessions close by themselves at the deadline; their closes take a moment more.
-        let deadline = Instant::now() + self.node.drain_deadline + Duration::from_secs(2);
+        let deadline = Instant::now() + self.node.leave.deadline + Duration::from_secs(2);
         while self.node.connections() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(20)).await;
         }
@@ -265,10 +296,19 @@ fn share(
         publish_horizon_ms: config.limits.publish_horizon_ms,
     };
     let handshake_timeout = Duration::from_millis(config.limits.handshake_timeout_ms);
+    let regions = Arc::new(Regions {
+        own: config.node.region.clone(),
+        addresses: config.regions,
+        zones: config.zones,
+        parts: options.ops.parts,
+    });
+    let others = regions.others();
+    let room = Room::new(config.limits.sessions, !others.is_empty());
     let settings = Settings {
         node: config.node.name.clone(),
-        region: config.node.region.clone(),
+        region: config.node.region,
         limits,
+        others,
         queued_bytes: config.limits.control_queue_bytes,
         connect_timeout: handshake_timeout,
         commands_in_flight: COMMANDS_IN_FLIGHT,
@@ -276,6 +316,7 @@ fn share(
     let publisher = Publisher {
         stores: options.stores.clone(),
         authoriser: options.authoriser.clone(),
+        regions: regions.clone(),
         horizon_ms: config.limits.publish_horizon_ms,
         metrics: metrics.clone(),
     };
@@ -301,18 +342,17 @@ fn share(
         steering,
         tcp_tls,
         handshake_timeout,
-        connections_most: config.limits.sessions,
+        room,
         proxies: config.proxies,
         cors: config.cors,
         origins: config.origins,
         client_address,
-        regions: Regions {
-            own: config.node.region,
-            addresses: config.regions,
-            parts: options.ops.parts,
+        regions,
+        leave: Leave {
+            spread: Duration::from_millis(config.drain.spread_ms),
+            deadline: Duration::from_millis(config.drain.deadline_ms),
         },
-        drain_deadline: Duration::from_millis(config.drain.deadline_ms),
-        drain_spread: Duration::from_millis(config.drain.spread_ms),
+        orders: watch::Sender::new(Order::Stay),
     })
 }
 

@@ -5,7 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use meridian_core::auth::{Action, Authoriser, Decision, Identity};
-use meridian_core::policy::{DeliveryClass, Policy};
+use meridian_core::policy::{
+    CONTENT_TYPE_BYTES_MOST, DeliveryClass, EVENT_KEY_BYTES_MOST, HEADER_BYTES_MOST, HEADERS_MOST,
+    Policy, TRACE_BYTES_MOST,
+};
 use meridian_core::protocol::{Code, PublishItem, Published, ReplyError, check_payload};
 use meridian_core::seams::{AppendError, Ephemeral, Log};
 use meridian_core::vocabulary::{Body, Channel, ChannelKey, Encoding, EventId, EventKind, Record};
@@ -13,17 +16,13 @@ use meridian_core::vocabulary::{Body, Channel, ChannelKey, Encoding, EventId, Ev
 use crate::clock::now_ms;
 use crate::delivery::Stores;
 use crate::metrics::Metrics;
-
-const HEADERS_MOST: usize = 16;
-const HEADER_BYTES_MOST: usize = 4096;
-const KEY_BYTES_MOST: usize = 255;
-const TRACE_BYTES_MOST: usize = 256;
-const CONTENT_TYPE_BYTES_MOST: usize = 128;
+use crate::regions::Regions;
 
 /// The node's publisher.
 pub(crate) struct Publisher {
     pub(crate) stores: Stores,
     pub(crate) authoriser: Arc<dyn Authoriser>,
+    pub(crate) regions: Arc<Regions>,
     pub(crate) horizon_ms: u64,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -81,7 +80,7 @@ impl Publisher {
             None => random_id(),
         };
         let log = self.stores.log(&key.channel);
-        let log = log.ok_or_else(|| ReplyError::of(Code::WrongRegion))?.clone();
+        let log = log.ok_or_else(|| self.regions.wrong_region(&policy.zone))?.clone();
         let epoch = log.incarnation().epoch;
         Ok(Ready::Stored(log, Record { key, scope: identity.scope.clone(), id, epoch, body }))
     }
@@ -169,7 +168,7 @@ fn check_item(item: &PublishItem, policy: &Policy, horizon_ms: u64) -> Result<()
         return Err(bad());
     }
     let fits = |text: &Option<String>, most| text.as_ref().is_none_or(|text| text.len() <= most);
-    if !fits(&item.key, KEY_BYTES_MOST)
+    if !fits(&item.key, EVENT_KEY_BYTES_MOST)
         || !fits(&item.trace, TRACE_BYTES_MOST)
         || !fits(&item.content.content_type, CONTENT_TYPE_BYTES_MOST)
     {

@@ -1,20 +1,22 @@
-//! What `GET /v1/regions` tells: the regions' addresses, and how this one's node is doing. Owns the
-//! answer's shape; asks no other region, since a client that chooses must try the way itself.
+//! The regions as this node's configuration knows them: what `GET /v1/regions` tells, and where else a
+//! client may go. Asks no other region, since a client that chooses must try the way itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meridian_core::config::Origin;
+use meridian_core::config::{Origin, Zone};
+use meridian_core::protocol::{Code, Place, ReplyError};
+use meridian_core::vocabulary::LogName;
 use serde::Serialize;
 
 use crate::lifecycle::Phase;
 use crate::ops::PartState;
 
-/// Where the clients of each region connect, and which region this is.
-#[derive(Clone)]
+/// Where the clients of each region connect, what they consume, and which region this is.
 pub(crate) struct Regions {
     pub(crate) own: String,
     pub(crate) addresses: BTreeMap<String, Origin>,
+    pub(crate) zones: BTreeMap<LogName, Zone>,
     /// The parts behind the edge.
     pub(crate) parts: Arc<dyn Fn() -> Vec<PartState> + Send + Sync>,
 }
@@ -36,6 +38,28 @@ struct Address<'a> {
 }
 
 impl Regions {
+    /// The other region of this name.
+    pub(crate) fn place(&self, name: &str) -> Option<Place> {
+        let url = self.addresses.get(name).filter(|_| name != self.own)?;
+        Some(Place { url: url.as_str().to_owned(), region: Some(name.to_owned()) })
+    }
+
+    /// All other regions.
+    pub(crate) fn others(&self) -> Vec<Place> {
+        self.addresses.keys().filter_map(|name| self.place(name)).collect()
+    }
+
+    /// This region does not consume the zone: with those that do, as far as their addresses are known.
+    pub(crate) fn wrong_region(&self, zone: &LogName) -> ReplyError {
+        let places = match self.zones.get(zone) {
+            Some(zone) if !zone.regions.is_empty() => {
+                zone.regions.iter().filter_map(|name| self.place(name)).collect()
+            }
+            _ => self.others(),
+        };
+        ReplyError::of(Code::WrongRegion).elsewhere(places)
+    }
+
     /// The answer's JSON.
     pub(crate) fn answer(&self, phase: Phase, sessions: usize, most: usize) -> Vec<u8> {
         let degraded = || !(self.parts)().iter().all(|part| part.ready);
@@ -62,6 +86,7 @@ mod tests {
         let regions = |ready| Regions {
             own: "eu".into(),
             addresses: BTreeMap::from([("us".into(), "https://us.example".parse().unwrap())]),
+            zones: BTreeMap::new(),
             parts: Arc::new(move || vec![part(ready)]),
         };
         let answer = |ready, phase| {
@@ -75,5 +100,34 @@ mod tests {
         assert_eq!(answer(true, Phase::Serving), whole);
         assert_eq!(answer(false, Phase::Serving)["state"], "degraded");
         assert_eq!(answer(false, Phase::Draining)["state"], "draining");
+    }
+
+    #[test]
+    fn a_zone_leads_to_the_regions_that_consume_it() {
+        let address = |name: &str| {
+            (name.to_owned(), format!("https://{name}.example").parse::<Origin>().unwrap())
+        };
+        let zone = |names: &[&str]| Zone {
+            regions: names.iter().map(|name| (*name).to_owned()).collect(),
+            bootstrap: None,
+        };
+        let log = |name: &str| LogName::parse(name).unwrap();
+        let regions = Regions {
+            own: "eu".into(),
+            addresses: ["ap", "eu", "us"].map(address).into(),
+            zones: BTreeMap::from([
+                (log("pacific"), zone(&["ap", "nz", "us"])),
+                (log("all"), zone(&[])),
+            ]),
+            parts: Arc::new(Vec::new),
+        };
+        let urls = |name: &str| {
+            let error = regions.wrong_region(&log(name));
+            assert_eq!(error.code, "wrong_region");
+            error.elsewhere.iter().map(|place| place.url.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(urls("pacific"), ["https://ap.example", "https://us.example"]);
+        assert_eq!(urls("all"), ["https://ap.example", "https://us.example"]);
+        assert_eq!(regions.place("eu"), None, "nobody is sent to where it is");
     }
 }

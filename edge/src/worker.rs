@@ -68,9 +68,8 @@ impl Drop for Admission {
 impl Context {
     /// Counts a new connection; `None`: the node has as many as it may.
     pub(crate) fn admit(&self) -> Option<Admission> {
-        let all: usize =
-            self.node.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum();
-        (all < self.node.connections_most).then(|| self.admit_session())
+        let all = self.node.connections();
+        self.node.room.takes_connection(all).then(|| self.admit_session())
     }
 
     /// Counts the session that a connection became.

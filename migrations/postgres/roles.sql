@@ -37,7 +37,8 @@ GRANT INSERT, UPDATE ON acknowledged TO meridian_router, meridian_edge;
 GRANT INSERT ON logs, incarnations, events TO meridian_router;
 GRANT INSERT, UPDATE ON streams, channels, spans TO meridian_router;
 GRANT SELECT, INSERT ON windows TO meridian_router;
-GRANT EXECUTE ON FUNCTION commit_batch TO meridian_router;
+GRANT SELECT, INSERT, UPDATE ON marks TO meridian_router;
+GRANT EXECUTE ON FUNCTION commit_batch, store_marks TO meridian_router;
 
 GRANT CREATE ON SCHEMA meridian TO meridian_upkeep;
 GRANT SELECT ON days, streams, incarnations TO meridian_upkeep;

@@ -46,6 +46,7 @@ mod processes;
 mod proxies;
 mod publish;
 mod rebinding;
+mod redirect;
 mod regions;
 mod request;
 mod resume;

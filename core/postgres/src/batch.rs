@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use meridian_core::seams::{Batch, pack_window};
+use meridian_core::seams::{Batch, Marks, pack_window};
 use meridian_core::vocabulary::{ChannelKey, Epoch, Event, Offset, Position, Prev};
 
 /// What `prev_epoch` says besides an epoch; epochs count from 1.
@@ -87,6 +87,30 @@ impl<'a> Columns<'a> {
         self.prev_passed.push(prev_passed);
         self.ids.push(event.id.as_str());
         self.bodies.push(event.body.encode().into());
+    }
+}
+
+/// A batch's source marks, an array a column.
+#[derive(Debug, Default)]
+pub(crate) struct MarkColumns<'a> {
+    pub(crate) sources: Vec<&'a str>,
+    pub(crate) partitions: Vec<i64>,
+    pub(crate) generations: Vec<i64>,
+    pub(crate) offsets: Vec<i64>,
+    pub(crate) indexes: Vec<i64>,
+}
+
+impl<'a> MarkColumns<'a> {
+    pub(crate) fn of(marks: &'a Marks) -> Self {
+        let mut columns = Self::default();
+        for (of, at) in marks {
+            columns.sources.push(of.source.as_str());
+            columns.partitions.push(i64::from(of.partition));
+            columns.generations.push(i64::from(at.generation));
+            columns.offsets.push(i64::try_from(at.offset).unwrap_or(i64::MAX));
+            columns.indexes.push(i64::from(at.index));
+        }
+        columns
     }
 }
 

@@ -76,7 +76,8 @@ impl PostgresHistory {
             // Only who claims after this one can have added rows since, and those are not asked for.
             let (id, recorded) = (claimed.stream_id, claimed.recorded);
             let window = read::window(connection, id, recorded, max_rows).await?;
-            Ok(Claim { fence: claimed.fence, checkpoint: claimed.checkpoint, window })
+            let marks = read::marks(connection, id).await?;
+            Ok(Claim { fence: claimed.fence, checkpoint: claimed.checkpoint, window, marks })
         };
         let claim = timeout_at(lent.until, claim(&mut lent)).await;
         lent.back(claim)

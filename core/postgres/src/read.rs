@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use meridian_core::seams::{
-    Acknowledged, AcknowledgedKey, Checkpoint, ReadBounds, ReadFrom, Snapshot, WindowRow,
+    Acknowledged, AcknowledgedKey, Checkpoint, Marks, ReadBounds, ReadFrom, Snapshot, WindowRow,
     unpack_window,
 };
 use meridian_core::vocabulary::{
     Body, Channel, ChannelKey, Cursor, Epoch, Event, EventId, LogName, Offset, Partition, Position,
-    Stream, Tenant,
+    SourceName, SourcePartition, SourcePlace, Stream, Tenant,
 };
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -97,6 +97,31 @@ fn event(row: &PgRow, key: &ChannelKey, of: &Stream) -> Result<Option<Arc<Event>
         body: Body::decode(row.try_get(10)?).unwrap_or_else(|_| Body::unreadable()),
     };
     Ok(Some(Arc::new(event)))
+}
+
+/// A stream's source marks. Those of a successor, if there is one by now, do no harm: it has the fence.
+pub(crate) async fn marks(
+    connection: &mut PgConnection,
+    stream_id: i32,
+) -> Result<Marks, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT source, source_partition, generation, source_offset, event_index FROM marks \
+         WHERE stream_id = $1",
+    )
+    .bind(stream_id)
+    .fetch_all(connection)
+    .await?;
+    let mark = |row: &PgRow| {
+        let source = SourceName::parse(row.try_get(0)?).map_err(|_| damaged())?;
+        let of = SourcePartition { source, partition: row.try_get::<i64, _>(1)? as u32 };
+        let at = SourcePlace {
+            generation: row.try_get::<i64, _>(2)? as u32,
+            offset: row.try_get::<i64, _>(3)? as u64,
+            index: row.try_get::<i64, _>(4)? as u32,
+        };
+        Ok((of, at))
+    };
+    rows.iter().map(mark).collect()
 }
 
 /// The newest rows of a stream's window, oldest first, as it was when it had been given `recorded`

@@ -5,7 +5,7 @@ use meridian_core::vocabulary::Stream;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::batch::{Columns, narrow, signed};
+use crate::batch::{Columns, MarkColumns, narrow, signed};
 use crate::read::checkpoint;
 
 /// A stream's row as a claim finds it.
@@ -59,10 +59,12 @@ pub(crate) async fn commit(
     stream: &Stream,
     batch: &Batch,
 ) -> Result<Stored, sqlx::Error> {
-    let (columns, checkpoint) = (Columns::of(batch), &batch.checkpoint);
+    let (columns, marks) = (Columns::of(batch), MarkColumns::of(&batch.marks));
+    let checkpoint = &batch.checkpoint;
     let row: PgRow = sqlx::query(
-        "SELECT outcome, through FROM commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
+        "SELECT c.outcome, c.through, store_marks(c.outcome, $1, $2, $3, $25, $26, $27, $28, $29)::text \
+         FROM commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) c",
     )
     .bind(log_id)
     .bind(narrow(stream.epoch.0))
@@ -88,6 +90,11 @@ pub(crate) async fn commit(
     .bind(&columns.prev_passed)
     .bind(&columns.ids)
     .bind(&columns.bodies)
+    .bind(&marks.sources)
+    .bind(&marks.partitions)
+    .bind(&marks.generations)
+    .bind(&marks.offsets)
+    .bind(&marks.indexes)
     .fetch_one(connection)
     .await?;
     match row.try_get(0)? {

@@ -35,6 +35,7 @@ use crate::vocabulary::{ChannelKey, Offset, Partition, Position, Stream};
 const STEPS: &[Step] = &[
     (1, "history", include_str!("../../../migrations/sqlite/history/0001_history.sql")),
     (2, "begins", include_str!("../../../migrations/sqlite/history/0002_begins.sql")),
+    (3, "marks", include_str!("../../../migrations/sqlite/history/0003_marks.sql")),
 ];
 
 /// Each channel's newest page changes: they should stay in memory, and not be moved with every batch.
@@ -168,9 +169,11 @@ impl History for SqliteHistory {
         let Outcome::Claimed(row) = self.ask(Task::Claim(stream.clone())).await? else {
             return Err(HistoryError);
         };
-        // Nobody commits between the raised fence and this read.
+        // Nobody commits between the raised fence and these reads.
         let window = self.window(row.id, max_window_rows).await?;
-        Ok(Claim { fence: row.fence, checkpoint: row.checkpoint, window })
+        let mut reader = self.reader().await?;
+        let marks = store::marks(reader.connection(), row.id).await.map_err(unavailable)?;
+        Ok(Claim { fence: row.fence, checkpoint: row.checkpoint, window, marks })
     }
 
     async fn commit(&self, stream: &Stream, batch: Batch) -> Result<(), CommitError> {

@@ -9,12 +9,13 @@ use serde_json::value::RawValue;
 
 use super::message::{
     Ack, Command, CommandFrame, Connect, Connected, Content, EventView, Fallback, GapPush,
-    HistoryPage, HistoryRequest, Message, PublishItem, Published, ReplyError, Subscribe,
-    Subscribed,
+    HistoryPage, HistoryRequest, Message, Place, PublishItem, Published, Redirect, ReplyError,
+    Subscribe, Subscribed,
 };
 use super::wire::{
     CommandWire, ConnectWire, ConnectedWire, ErrorWire, EventWire, EventsWire, HistoryPageWire,
-    IdOnly, MessageWire, PrevWire, PublishBatchWire, PublishWire, SubscribedWire,
+    IdOnly, MessageWire, PlaceWire, PrevWire, PublishBatchWire, PublishWire, RedirectWire,
+    SubscribedWire,
 };
 use super::{Action, Code};
 use crate::vocabulary::{Body, Encoding, Epoch, EventKind, Offset, Position, Prev};
@@ -216,6 +217,7 @@ impl From<ConnectWire<'_>> for Connect {
                 from: fallback.from.into_owned(),
                 reason: fallback.reason.into_owned(),
             }),
+            redirected: wire.redirected.map(Into::into),
         }
     }
 }
@@ -320,6 +322,8 @@ fn message<R: Raw>(wire: MessageWire<'_, R>) -> Result<Message, DecodeError> {
         Message::Skipped { channel: skipped.channel.into_owned(), count: skipped.count }
     } else if let Some(drain) = wire.drain {
         Message::Drain { after_ms: drain.after_ms, deadline_ms: drain.deadline_ms }
+    } else if let Some(redirect) = wire.redirect {
+        Message::Redirect(redirect.into())
     } else if wire.pong.is_some() {
         Message::Pong { id }
     } else if wire.ping.is_some() {
@@ -371,6 +375,24 @@ impl From<ErrorWire<'_>> for ReplyError {
             retry_after_ms: wire.retry_after_ms,
             limit: wire.limit,
             applied: wire.applied.map(Into::into),
+            elsewhere: wire.elsewhere.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<PlaceWire<'_>> for Place {
+    fn from(wire: PlaceWire<'_>) -> Self {
+        Self { url: wire.url.into_owned(), region: wire.region.map(Into::into) }
+    }
+}
+
+impl From<RedirectWire<'_>> for Redirect {
+    fn from(wire: RedirectWire<'_>) -> Self {
+        Self {
+            place: Place { url: wire.url.into_owned(), region: wire.region.map(Into::into) },
+            reason: wire.reason.into_owned(),
+            after_ms: wire.after_ms,
+            deadline_ms: wire.deadline_ms,
         }
     }
 }

@@ -10,13 +10,15 @@ use serde_json::value::RawValue;
 
 use super::Codec;
 use super::message::{
-    Command, CommandFrame, EventView, HistoryPage, Message, PublishItem, Published, ReplyError,
+    Command, CommandFrame, EventView, HistoryPage, Message, Place, PublishItem, Published,
+    Redirect, ReplyError,
 };
 use super::wire::{
     AckWire, ChannelWire, CommandWire, ConnectWire, ConnectedWire, DrainWire, Empty, ErrorWire,
     EventWire, EventsWire, FallbackWire, GapWire, GoneWire, HistoryPageWire, HistoryRequestWire,
-    MessageWire, PrevWire, PublishBatchWire, PublishWire, PublishedBatchWire, PublishedWire,
-    RefreshWire, RefreshedWire, SkippedWire, SubscribeWire, SubscribedWire, UnsubscribedWire,
+    MessageWire, PlaceWire, PrevWire, PublishBatchWire, PublishWire, PublishedBatchWire,
+    PublishedWire, RedirectWire, RefreshWire, RefreshedWire, SkippedWire, SubscribeWire,
+    SubscribedWire, UnsubscribedWire,
 };
 use crate::vocabulary::{Body, Channel, Encoding, Epoch, Event, EventKind, Offset, Prev, Stream};
 
@@ -213,6 +215,7 @@ fn message_wire<'a, R: RawRef<'a>>(message: &'a Message) -> MessageWire<'a, R> {
         Message::Drain { after_ms, deadline_ms } => {
             wire.drain = Some(DrainWire { after_ms: *after_ms, deadline_ms: *deadline_ms });
         }
+        Message::Redirect(redirect) => wire.redirect = Some(redirect_wire(redirect)),
         Message::Ping => wire.ping = Some(Empty {}),
         Message::Unknown => {}
         reply => put_reply(&mut wire, reply),
@@ -327,6 +330,22 @@ fn error_wire(error: &ReplyError) -> ErrorWire<'_> {
         retry_after_ms: error.retry_after_ms,
         limit: error.limit,
         applied: error.applied.as_deref().map(Cow::Borrowed),
+        elsewhere: error.elsewhere.iter().map(place_wire).collect(),
+    }
+}
+
+fn place_wire(place: &Place) -> PlaceWire<'_> {
+    PlaceWire { region: place.region.as_deref().map(Cow::Borrowed), url: place.url.as_str().into() }
+}
+
+fn redirect_wire(redirect: &Redirect) -> RedirectWire<'_> {
+    let PlaceWire { region, url } = place_wire(&redirect.place);
+    RedirectWire {
+        region,
+        url,
+        reason: redirect.reason.as_str().into(),
+        after_ms: redirect.after_ms,
+        deadline_ms: redirect.deadline_ms,
     }
 }
 
@@ -345,6 +364,7 @@ fn command_wire<'a, R: RawRef<'a>>(frame: &'a CommandFrame) -> CommandWire<'a, R
                     from: fallback.from.as_str().into(),
                     reason: fallback.reason.as_str().into(),
                 }),
+                redirected: connect.redirected.as_deref().map(Cow::Borrowed),
             });
         }
         Command::Subscribe(subscribe) => {

@@ -53,6 +53,8 @@ pub struct Connect {
     pub reconnect: Option<String>,
     /// The transport that this client would rather have used, and why it did not.
     pub fallback: Option<Fallback>,
+    /// Why a server sent this client here, where one did: it is served unless that is impossible.
+    pub redirected: Option<String>,
 }
 
 /// A transport that was given up.
@@ -153,6 +155,7 @@ pub enum Message {
         after_ms: u64,
         deadline_ms: u64,
     },
+    Redirect(Redirect),
     Ping,
     /// A message that this version does not know; clients ignore it.
     Unknown,
@@ -222,7 +225,28 @@ pub struct ReplyError {
     pub action: Action,
     pub retry_after_ms: Option<u64>,
     pub limit: Option<u64>,
-    pub applied: Option<String>,
+    pub applied: Option<Box<str>>,
+    /// The regions that can do it.
+    pub elsewhere: Box<[Place]>,
+}
+
+/// Where the clients of a region connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub url: String,
+    pub region: Option<String>,
+}
+
+/// The server sends this client elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    pub place: Place,
+    /// `zone`, `overload` or `drain`.
+    pub reason: String,
+    /// When to move, in milliseconds; differs per client so that they don't arrive at once.
+    pub after_ms: u64,
+    /// When the server closes the session, if it does.
+    pub deadline_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -255,6 +279,7 @@ impl ReplyError {
             retry_after_ms: None,
             limit: None,
             applied: None,
+            elsewhere: Box::default(),
         }
     }
 
@@ -272,7 +297,13 @@ impl ReplyError {
 
     /// With the cursor up to which the region has applied the log.
     pub fn applied(mut self, cursor: String) -> Self {
-        self.applied = Some(cursor);
+        self.applied = Some(cursor.into());
+        self
+    }
+
+    /// With the regions that can do it.
+    pub fn elsewhere(mut self, places: Vec<Place>) -> Self {
+        self.elsewhere = places.into();
         self
     }
 

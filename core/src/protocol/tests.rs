@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::message::{Command, CommandFrame};
+use super::message::{Command, CommandFrame, Message, Place, Redirect};
 use super::{Codec, DecodeError, decode_commands, decode_messages};
 
 fn json(text: &str) -> Result<Vec<CommandFrame>, DecodeError> {
@@ -14,6 +14,16 @@ fn unknown_fields_are_ignored_and_unknown_commands_told() {
     let frames = json(r#"[{"id":1,"ping":{"x":1},"y":2},{"id":2,"teleport":{}}]"#).unwrap();
     assert_eq!(frames[0], CommandFrame { id: Some(1), command: Command::Ping });
     assert_eq!(frames[1], CommandFrame { id: Some(2), command: Command::Unknown });
+}
+
+#[test]
+fn a_client_ignores_a_push_that_it_does_not_know_beside_others() {
+    let frame =
+        br#"[{"teleport":{"url":"x"}},{"redirect":{"url":"https://us","x":1}},{"ping":{}}]"#;
+    let messages = decode_messages(Codec::Json, frame).unwrap();
+    let place = Place { url: "https://us".into(), region: None };
+    let redirect = Redirect { place, reason: String::new(), after_ms: 0, deadline_ms: None };
+    assert_eq!(messages, [Message::Unknown, Message::Redirect(redirect), Message::Ping]);
 }
 
 #[test]

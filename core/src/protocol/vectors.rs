@@ -48,6 +48,13 @@ fn commands() -> Vec<(&'static str, CommandFrame)> {
         client: Some("meridian-js/0.1.0".into()),
         reconnect: Some("network".into()),
         fallback: Some(Fallback { from: "webtransport".into(), reason: "timeout".into() }),
+        redirected: None,
+    };
+    let redirected = Connect {
+        protocol: 1,
+        token: Some("eyJh".into()),
+        redirected: Some("drain".into()),
+        ..Connect::default()
     };
     let full = PublishItem {
         key: Some("UA123".into()),
@@ -144,6 +151,7 @@ fn commands() -> Vec<(&'static str, CommandFrame)> {
         ),
         ("refresh", Command::Refresh { token: "eyJh".into() }),
         ("ping_command", Command::Ping),
+        ("connect_redirected", Command::Connect(redirected)),
     ];
     let mut out: Vec<_> = list
         .into_iter()
@@ -356,6 +364,36 @@ fn messages() -> Vec<(&'static str, Message)> {
     ]
 }
 
+/// Messages that send a client elsewhere.
+fn redirects() -> Vec<(&'static str, Message)> {
+    let place = |url: &str, region: Option<&str>| Place {
+        url: url.into(),
+        region: region.map(str::to_owned),
+    };
+    let us = || place("https://us.example", Some("us"));
+    let redirect =
+        Redirect { place: us(), reason: "drain".into(), after_ms: 2300, deadline_ms: Some(20000) };
+    let bare = Redirect {
+        place: place("https://us.example", None),
+        reason: "overload".into(),
+        after_ms: 0,
+        deadline_ms: None,
+    };
+    let zone = ReplyError::of(Code::WrongRegion)
+        .elsewhere(vec![us(), place("https://ap.example:8443", Some("ap"))]);
+    let overload = ReplyError::of(Code::TooManySessions).elsewhere(vec![us()]);
+    vec![
+        ("redirect", Message::Redirect(redirect)),
+        ("redirect_bare", Message::Redirect(bare)),
+        ("error_zone", Message::Error(Some(2), zone)),
+        ("error_overload", Message::Error(Some(1), overload)),
+    ]
+}
+
+fn all_messages() -> impl Iterator<Item = (&'static str, Message)> {
+    messages().into_iter().chain(redirects())
+}
+
 fn path(direction: &str, name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/{direction}-{name}.json"))
 }
@@ -400,7 +438,7 @@ fn commands_match_their_vectors() {
 
 #[test]
 fn messages_match_their_vectors() {
-    for (name, message) in messages() {
+    for (name, message) in all_messages() {
         let [json, msgpack] = Codec::ALL.map(|codec| encode_message(codec, &message));
         for (codec, bytes) in [(Codec::Json, &json), (Codec::MessagePack, &msgpack)] {
             assert_eq!(decode_messages(codec, bytes), Ok(vec![message.clone()]), "{name}");
@@ -411,7 +449,7 @@ fn messages_match_their_vectors() {
 
 #[test]
 fn every_vector_file_is_checked() {
-    let expected = commands().len() + messages().len();
+    let expected = commands().len() + all_messages().count();
     let files = std::fs::read_dir(path("x", "y").parent().unwrap()).unwrap().count();
     assert_eq!(files, expected, "a vector file without a message, or the other way round");
 }

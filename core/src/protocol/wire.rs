@@ -56,6 +56,7 @@ wire!(MessageWire<'a, R> {
     gap: GapWire<'a>,
     skipped: SkippedWire<'a>,
     drain: DrainWire,
+    redirect: RedirectWire<'a>,
     ping: Empty,
 });
 
@@ -81,6 +82,8 @@ pub(super) struct ConnectWire<'a> {
     pub(super) reconnect: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fallback: Option<FallbackWire<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) redirected: Option<Text<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -251,6 +254,15 @@ pub(super) struct ErrorWire<'a> {
     pub(super) limit: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) applied: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) elsewhere: Vec<PlaceWire<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct PlaceWire<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<Text<'a>>,
+    pub(super) url: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -324,6 +336,19 @@ pub(super) struct SkippedWire<'a> {
 pub(super) struct DrainWire {
     pub(super) after_ms: u64,
     pub(super) deadline_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RedirectWire<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<Text<'a>>,
+    pub(super) url: Text<'a>,
+    #[serde(default)]
+    pub(super) reason: Text<'a>,
+    #[serde(default)]
+    pub(super) after_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) deadline_ms: Option<u64>,
 }
 
 fn is_false(value: &bool) -> bool {

@@ -4,13 +4,14 @@
 mod answer;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::vocabulary::{
-    ChannelKey, Cursor, Event, Offset, Partition, Position, Stream, SubscriberName, Tenant, UserId,
+    ChannelKey, Cursor, Event, Offset, Partition, Position, SourcePartition, SourcePlace, Stream,
+    SubscriberName, Tenant, UserId,
 };
 
 pub use self::answer::Snapshot;
@@ -27,6 +28,9 @@ pub struct WindowRow {
     pub time_ms: u64,
     pub key: RecordKey,
 }
+
+/// The highest place of each source partition whose events a log partition holds.
+pub type Marks = BTreeMap<SourcePartition, SourcePlace>;
 
 /// How far a router's work on a partition is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub struct Claim {
     pub checkpoint: Option<Checkpoint>,
     /// The newest window rows, oldest first: at most as many as asked for.
     pub window: Vec<WindowRow>,
+    /// All that were ever committed, whatever their age.
+    pub marks: Marks,
 }
 
 /// One transaction of a router.
@@ -66,6 +72,8 @@ pub struct Batch {
     pub checkpoint: Checkpoint,
     pub events: Vec<Arc<Event>>,
     pub window: Vec<WindowRow>,
+    /// Those that its records raised; lower ones than are stored change nothing.
+    pub marks: Marks,
 }
 
 /// Why a batch was not stored.

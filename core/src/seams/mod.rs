@@ -6,6 +6,7 @@ mod backplane;
 pub mod conformance;
 mod history;
 mod log;
+mod source;
 
 pub use backplane::{
     Applied, ApplyOutcome, Backplane, BackplaneError, Delivery, Ephemeral, HotHead, HotRead, Link,
@@ -13,7 +14,8 @@ pub use backplane::{
 };
 pub use history::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, DamagedWindow, Gone,
-    GoneReason, History, HistoryError, HistoryRead, ReadBounds, ReadFrom, RecordKey, Snapshot,
-    WindowRow, pack_window, unpack_window,
+    GoneReason, History, HistoryError, HistoryRead, Marks, ReadBounds, ReadFrom, RecordKey,
+    Snapshot, WindowRow, pack_window, unpack_window,
 };
 pub use log::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};
+pub use source::{DeadLetter, Source, SourceBounds, SourceCommit, SourceError, SourceRecord};

@@ -3,6 +3,7 @@
 mod channel;
 mod cursor;
 mod event;
+mod mark;
 mod position;
 mod record;
 mod text;
@@ -10,6 +11,7 @@ mod text;
 pub use channel::{Channel, ChannelKey, Namespace, partition_of};
 pub use cursor::{Cursor, CursorError, MAX_CURSOR_BYTES, Stream};
 pub use event::Event;
+pub use mark::{SourceMark, SourcePartition, SourcePlace};
 pub use position::{Epoch, Offset, Partition, Position, Prev, Verdict, judge};
 pub use record::{Body, BodyError, Encoding, EventKind, Record, RecordError, Scope};
-pub use text::{DeviceId, EventId, LogName, NameError, SubscriberName, Tenant, UserId};
+pub use text::{DeviceId, EventId, LogName, NameError, SourceName, SubscriberName, Tenant, UserId};

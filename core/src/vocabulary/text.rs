@@ -107,6 +107,10 @@ name!(
     EventId, "event id", 64, no_control
 );
 name!(
+    /// What a bridge reads: a route's name.
+    SourceName, "source", 64, plain
+);
+name!(
     /// The name under which a user's acknowledged positions are kept.
     SubscriberName, "subscriber", 64, no_control
 );

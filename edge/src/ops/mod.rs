@@ -1,6 +1,7 @@
 //! The admin listener: health, readiness, metrics and the console. Loopback by default, never public.
 
 mod console;
+mod redirect;
 
 use std::io;
 use std::net::SocketAddr;
@@ -83,6 +84,8 @@ pub(crate) trait Subject: Send + Sync {
     fn connections(&self) -> usize;
     /// Where clients connect, if they do.
     fn client_address(&self) -> Option<SocketAddr>;
+    /// The node, if this is one.
+    fn node(&self) -> Option<&Node>;
 }
 
 /// A process without clients.
@@ -100,11 +103,15 @@ impl Subject for Headless {
     fn client_address(&self) -> Option<SocketAddr> {
         None
     }
+
+    fn node(&self) -> Option<&Node> {
+        None
+    }
 }
 
 impl Subject for Node {
     fn phase(&self) -> Phase {
-        self.lifecycle.phase()
+        self.told_phase()
     }
 
     fn connections(&self) -> usize {
@@ -113,6 +120,10 @@ impl Subject for Node {
 
     fn client_address(&self) -> Option<SocketAddr> {
         Some(self.client_address)
+    }
+
+    fn node(&self) -> Option<&Node> {
+        Some(self)
     }
 }
 
@@ -157,8 +168,16 @@ pub(crate) async fn serve(
 
 async fn serve_connection(stream: TcpStream, subject: Arc<dyn Subject>, options: OpsOptions) {
     let service = service_fn(move |request| {
-        let response = answer(&*subject, &options, &request);
-        async move { Ok::<_, std::convert::Infallible>(response) }
+        let (subject, options) = (subject.clone(), options.clone());
+        async move {
+            let response = match subject.node() {
+                Some(node) if request.uri().path() == redirect::PATH => {
+                    redirect::answer(node, request).await
+                }
+                _ => answer(&*subject, &options, &request),
+            };
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,5 +1,6 @@
 //! The session's decisions, one case each; time is an argument.
 
+mod leaving;
 mod random;
 mod subscriptions;
 mod tokens;
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use meridian_core::auth::Identity;
 use meridian_core::protocol::{
-    Code, Command, CommandFrame, Connect, HistoryRequest, Limits, Message, PublishItem, ReplyError,
-    Subscribe,
+    Code, Command, CommandFrame, Connect, HistoryRequest, Limits, Message, Place, PublishItem,
+    ReplyError, Subscribe,
 };
 use meridian_core::vocabulary::{Channel, Scope, Tenant, UserId};
 
@@ -72,12 +73,18 @@ fn unsubscribe(name: &str) -> Command {
     Command::Unsubscribe { channel: name.to_owned() }
 }
 
+/// Another region.
+fn place() -> Place {
+    Place { url: "https://us.example".to_owned(), region: Some("us".to_owned()) }
+}
+
 impl Session {
     fn with_limits(limits: Limits) -> Self {
         let settings = Settings {
             node: "n".to_owned(),
             region: "r".to_owned(),
             limits,
+            others: vec![place()],
             queued_bytes: 1 << 20,
             connect_timeout: 10 * SECOND,
             commands_in_flight: 64,

@@ -106,7 +106,7 @@ async fn prepare(
         authorise(context, identity, Action::Subscribe, channel).await.map_err(ReplyError::of)?;
     let key = ChannelKey { tenant: identity.tenant.clone(), channel: channel.clone() };
     let stores = &context.node.stores;
-    let stream = stores.stream(&key).ok_or_else(|| ReplyError::of(Code::WrongRegion))?;
+    let stream = stores.stream(&key).ok_or_else(|| wrong_region(context, channel))?;
     let (pinned, ready) = context.hands.hub.borrow_mut().pin(&key, &stream, class);
     context.hands.ring();
     let pin = Pin { pinned, context: context.clone() };
@@ -120,6 +120,14 @@ async fn prepare(
     let position = start(context, &key, &stream, from).await?;
     let behind = behind(stores, &stream, position).await;
     Ok(Following { pin, stream, class, position, behind })
+}
+
+/// This region does not keep the channel's events: with those that do.
+fn wrong_region(context: &Context, channel: &Channel) -> ReplyError {
+    match context.node.stores.policies.of(channel) {
+        Some(policy) => context.node.regions.wrong_region(&policy.zone),
+        None => ReplyError::of(Code::WrongRegion),
+    }
 }
 
 /// Where a reader starts. Searches for the newest events take turns.
@@ -253,7 +261,7 @@ async fn history_page(
     }
     let key = ChannelKey { tenant: identity.tenant.clone(), channel };
     let stores = &context.node.stores;
-    let stream = stores.stream(&key).ok_or_else(|| ReplyError::of(Code::WrongRegion))?;
+    let stream = stores.stream(&key).ok_or_else(|| wrong_region(context, &key.channel))?;
     let limit =
         request.limit.map_or(HISTORY_DEFAULT, |limit| limit as usize).clamp(1, HISTORY_MOST);
     let (after, limit) = match (&request.after, request.last) {

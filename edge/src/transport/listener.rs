@@ -86,7 +86,7 @@ pub(crate) async fn serve_tcp(context: Rc<Context>, listener: TcpListener) {
 /// Serves one accepted connection on this worker.
 pub(crate) fn serve_tcp_stream(context: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
     let Some(guard) = context.admit() else {
-        context.node.metrics.refused("too_many_sessions");
+        context.node.metrics.turned_away();
         return;
     };
     let context = context.clone();

@@ -134,7 +134,7 @@ pub(crate) async fn serve_quic(context: Rc<Context>, endpoint: Endpoint) {
         };
         let Some(incoming) = incoming else { return };
         let Some(guard) = context.admit() else {
-            context.node.metrics.refused("too_many_sessions");
+            context.node.metrics.turned_away();
             incoming.refuse();
             continue;
         };

@@ -4,7 +4,7 @@
 use meridian_core::seams::WindowRow;
 use meridian_core::vocabulary::{Position, Stream};
 
-use super::{ForeignEpoch, Incoming, Window, WindowRules};
+use super::{ForeignEpoch, Incoming, SourceMarks, Window, WindowRules};
 
 /// A window being filled.
 #[derive(Debug)]
@@ -13,6 +13,16 @@ pub struct Filling {
     rules: WindowRules,
     first_time_ms: Option<u64>,
     rows: Vec<WindowRow>,
+    marks: SourceMarks,
+}
+
+/// What a filling came to.
+#[derive(Debug)]
+pub struct Filled {
+    /// What went in, oldest first.
+    pub rows: Vec<WindowRow>,
+    pub window: Window,
+    pub marks: SourceMarks,
 }
 
 /// What a record is to a filling window.
@@ -25,8 +35,9 @@ pub enum Fills {
 }
 
 impl Filling {
-    pub fn new(stream: Stream, rules: WindowRules) -> Self {
-        Self { stream, rules, first_time_ms: None, rows: Vec::new() }
+    /// `marks` are those that a history knows from before.
+    pub fn new(stream: Stream, rules: WindowRules, marks: SourceMarks) -> Self {
+        Self { stream, rules, first_time_ms: None, rows: Vec::new(), marks }
     }
 
     /// Takes the next record if it may repeat one that is gone.
@@ -39,12 +50,15 @@ impl Filling {
             return Ok(Fills::Full);
         }
         self.rows.push(incoming.row());
+        if let Some(mark) = &incoming.mark {
+            self.marks.pass(mark);
+        }
         Ok(Fills::Taken)
     }
 
-    /// What went in, oldest first, with the window that it makes.
-    pub fn finish(self) -> (Vec<WindowRow>, Window) {
+    /// What it came to.
+    pub fn finish(self) -> Filled {
         let window = Window::restore(self.rules, &self.rows);
-        (self.rows, window)
+        Filled { rows: self.rows, window, marks: self.marks }
     }
 }

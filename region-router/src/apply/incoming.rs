@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use meridian_core::seams::{LogRecord, RecordKey};
-use meridian_core::vocabulary::{ChannelKey, Offset, Record};
+use meridian_core::vocabulary::{ChannelKey, Offset, Record, SourceMark};
 
 use super::key::{NO_KEY, record_key};
 
@@ -15,6 +15,8 @@ pub struct Incoming {
     pub key: RecordKey,
     /// `None`: the envelope cannot be read.
     pub record: Option<Record>,
+    /// `None`: no bridge made it.
+    pub mark: Option<SourceMark>,
     pub stored: Bytes,
 }
 
@@ -24,7 +26,8 @@ impl Incoming {
         let LogRecord { offset, time_ms, stored } = from;
         let record = Record::decode(&stored).ok();
         let key = record.as_ref().map_or(NO_KEY, record_key);
-        Self { offset, time_ms, key, record, stored }
+        let mark = record.as_ref().and_then(SourceMark::of);
+        Self { offset, time_ms, key, record, mark, stored }
     }
 
     /// The channel that it names.

@@ -5,17 +5,19 @@ mod filling;
 mod heads;
 mod incoming;
 mod key;
+mod marks;
 mod window;
 
 use std::sync::Arc;
 
-use meridian_core::seams::{Applied, WindowRow};
+use meridian_core::seams::{Applied, Marks, WindowRow};
 use meridian_core::vocabulary::{Body, ChannelKey, Epoch, Event, Position, Prev, Record, Stream};
 
-pub use filling::{Filling, Fills};
+pub use filling::{Filled, Filling, Fills};
 pub use heads::Heads;
 pub use incoming::Incoming;
 pub use key::{NO_KEY, fingerprint, record_key};
+pub use marks::SourceMarks;
 pub use window::{Window, WindowRules};
 
 /// What becomes of a record.
@@ -23,7 +25,7 @@ pub use window::{Window, WindowRules};
 pub enum Decision {
     /// It is an event; its body is `unreadable` where this version cannot read it.
     Kept(Applied),
-    /// It repeats a record of the window.
+    /// It repeats a record of the window, or one that a bridge made before, however long ago.
     Duplicate,
     /// Its envelope cannot be read, so it belongs to no channel. It counts in the window.
     NoEnvelope,
@@ -53,6 +55,7 @@ pub struct Start {
     /// The last event kept.
     pub last_kept: Position,
     pub window: Window,
+    pub marks: SourceMarks,
     pub heads: Heads,
 }
 
@@ -79,6 +82,11 @@ impl State {
     /// The window of duplicates.
     pub fn window(&self) -> &Window {
         &self.0.window
+    }
+
+    /// The source marks that were raised since this was asked last.
+    pub fn take_raised_marks(&mut self) -> Marks {
+        self.0.marks.take_raised()
     }
 
     /// Begins a batch: the channels whose heads must be learned before it is stepped, each once.
@@ -114,7 +122,9 @@ impl State {
             return Decision::Foreign(foreign);
         }
         state.position = at;
-        let repeats = state.window.pass(incoming.key, incoming.time_ms);
+        let in_window = state.window.pass(incoming.key, incoming.time_ms);
+        let repeats =
+            incoming.mark.as_ref().is_some_and(|mark| state.marks.pass(mark)) || in_window;
         match &incoming.record {
             None => Decision::NoEnvelope,
             Some(_) if repeats => Decision::Duplicate,

@@ -5,7 +5,8 @@ mod model;
 use bytes::Bytes;
 use meridian_core::seams::LogRecord;
 use meridian_core::vocabulary::{
-    Channel, EventId, EventKind, LogName, Offset, Partition, Scope, Tenant,
+    Channel, EventId, EventKind, LogName, Offset, Partition, Scope, SourceMark, SourceName,
+    SourcePartition, SourcePlace, Tenant,
 };
 
 use super::*;
@@ -33,6 +34,7 @@ fn fresh() -> State {
         position: at(-1),
         last_kept: at(-1),
         window: Window::new(RULES),
+        marks: SourceMarks::default(),
         heads: Heads::new(2),
     })
 }
@@ -45,6 +47,8 @@ struct Written {
     after_ms: u64,
     hole: u64,
     content: Content,
+    /// Source partition, generation and offset, of a bridge.
+    mark: Option<(u8, u8, u8)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,7 +61,11 @@ enum Content {
 
 impl Written {
     fn plain(channel: u8, id: u8) -> Self {
-        Self { channel, id, after_ms: 0, hole: 0, content: Content::Plain }
+        Self { channel, id, after_ms: 0, hole: 0, content: Content::Plain, mark: None }
+    }
+
+    fn of_bridge(channel: u8, mark: (u8, u8, u8)) -> Self {
+        Self { mark: Some(mark), ..Self::plain(channel, 0) }
     }
 
     fn stored(&self) -> Bytes {
@@ -67,9 +75,24 @@ impl Written {
             Content::NoEnvelope => return Bytes::from_static(b"?"),
             Content::Plain => Body { data: Bytes::from(vec![self.id]), ..Body::default() }.encode(),
         };
-        let (key, scope) = (channel(self.channel), Scope::of_token("meridian", "ann"));
-        let id = EventId::parse(&format!("id{}", self.id)).unwrap();
+        let key = channel(self.channel);
+        let (scope, id) = match self.mark {
+            None => (
+                Scope::of_token("meridian", "ann"),
+                EventId::parse(&format!("id{}", self.id)).unwrap(),
+            ),
+            Some(mark) => (source_mark(mark).scope(), source_mark(mark).id()),
+        };
         Record { key, scope, id, epoch: Epoch(1), body }.encode()
+    }
+}
+
+fn source_mark((partition, generation, offset): (u8, u8, u8)) -> SourceMark {
+    let source = SourceName::parse("orders").unwrap();
+    let (generation, offset) = (generation.into(), offset.into());
+    SourceMark {
+        of: SourcePartition { source, partition: partition.into() },
+        at: SourcePlace { generation, offset, index: 0 },
     }
 }
 
@@ -208,11 +231,46 @@ fn a_truncated_log_fills_the_window_first() {
     let by_count: Vec<_> = (0..6).map(|id| plain(0, id)).collect();
     let by_time = [plain(0, 1), plain(20, 2), plain(1, 3)];
     for (written, filled) in [(&by_count[..], 4), (&by_time[..], 2)] {
-        let mut filling = Filling::new(stream(), RULES);
+        let mut filling = Filling::new(stream(), RULES, SourceMarks::default());
         let log = log_of(written);
         let full = log.iter().position(|r| filling.take(r).unwrap() == Fills::Full);
         assert_eq!(full, Some(filled));
-        let (rows, window) = filling.finish();
+        let Filled { rows, window, .. } = filling.finish();
         assert_eq!((rows.len(), window.len()), (filled, filled));
     }
+}
+
+/// [A bridge that was down for longer than W and D begins at its last commit.]
+#[test]
+fn a_bridges_repeat_is_dropped_at_any_age() {
+    let plain = |id| Written { after_ms: 21, ..Written::plain(2, id) };
+    let written = [
+        Written::of_bridge(1, (0, 1, 7)),
+        plain(1),
+        plain(2),
+        plain(3),
+        plain(4),
+        plain(5),
+        Written::of_bridge(1, (0, 1, 7)),
+        Written::of_bridge(1, (0, 1, 6)),
+        Written::of_bridge(3, (0, 1, 8)),
+        Written::of_bridge(1, (0, 2, 7)),
+        Written::of_bridge(1, (0, 1, 9)),
+    ];
+    let kept: Vec<bool> = run(&mut fresh(), &log_of(&written))
+        .iter()
+        .map(|decision| matches!(decision, Decision::Kept(_)))
+        .collect();
+    assert_eq!(kept[6..], [false, false, true, true, false]);
+}
+
+#[test]
+fn records_that_only_fill_the_window_raise_marks() {
+    let mut filling = Filling::new(stream(), RULES, SourceMarks::default());
+    for incoming in log_of(&[Written::of_bridge(1, (0, 1, 7)), Written::of_bridge(1, (0, 1, 8))]) {
+        filling.take(&incoming).unwrap();
+    }
+    let mut marks = filling.finish().marks;
+    assert!(marks.pass(&source_mark((0, 1, 8))));
+    assert_eq!(marks.take_raised().len(), 1);
 }

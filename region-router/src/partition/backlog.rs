@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use meridian_core::seams::{Checkpoint, WindowRow};
+use meridian_core::seams::{Checkpoint, Marks, WindowRow};
 use meridian_core::vocabulary::Event;
 use tokio::sync::watch;
 
@@ -14,6 +14,8 @@ pub(crate) struct Group {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) events: Vec<Arc<Event>>,
     pub(crate) rows: Vec<WindowRow>,
+    /// The source marks that its records raised.
+    pub(crate) marks: Marks,
 }
 
 /// How full a backlog is, and what the history holds.
@@ -79,6 +81,7 @@ impl Backlog {
                 merged.checkpoint = next.checkpoint;
                 merged.events.extend(next.events);
                 merged.rows.extend(next.rows);
+                merged.marks.extend(next.marks);
                 groups += 1;
             }
         }

@@ -16,7 +16,10 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(options: &Options) -> Self {
-        let (first, most) = (options.retry_first, options.retry_most);
+        Self::between(options.retry_first, options.retry_most)
+    }
+
+    pub(crate) fn between(first: Duration, most: Duration) -> Self {
         Self { next: first, first, most }
     }
 

@@ -94,6 +94,7 @@ impl<'a> Committer<'a> {
             checkpoint: group.checkpoint.clone(),
             events: group.events.clone(),
             window: group.rows.clone(),
+            marks: group.marks.clone(),
         };
         self.context.history.commit(&self.context.stream, batch).await?;
         self.context.metering.commit_seconds.record(began.elapsed().as_secs_f64());

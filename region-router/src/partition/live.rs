@@ -100,6 +100,7 @@ impl<'a> Live<'a> {
                 },
                 events: decided.events.into_iter().map(|applied| applied.event).collect(),
                 rows: decided.rows,
+                marks: self.state.take_raised_marks(),
             });
             self.told(last.time_ms);
         }

@@ -1,7 +1,7 @@
 //! Compares the backplane's marker with what the history vouches for, and repairs the backplane where
 //! it lost something. Never reads the log below the checkpoint, and never lowers a marker.
 
-use meridian_core::seams::{Batch, Checkpoint, CommitError, Stale};
+use meridian_core::seams::{Batch, Checkpoint, CommitError, Marks, Stale};
 use meridian_core::vocabulary::{Offset, Position};
 use tokio::time::Instant;
 
@@ -84,7 +84,8 @@ pub(super) async fn check_fence(
     let mut backoff = Backoff::new(&context.options);
     loop {
         let checkpoint = checkpoint.clone();
-        let empty = Batch { fence, checkpoint, events: Vec::new(), window: Vec::new() };
+        let (events, window, marks) = (Vec::new(), Vec::new(), Marks::new());
+        let empty = Batch { fence, checkpoint, events, window, marks };
         match context.history.commit(&context.stream, empty).await {
             Ok(()) => return Ok(()),
             Err(CommitError::Fenced) => return Err(Outcome::Fenced),

@@ -1,14 +1,16 @@
 //! Taking a partition over: claims the checkpoint, proves that the log is the one it was made of,
 //! builds the apply state, and has the backplane compared. Applies nothing.
 
-use meridian_core::seams::{Batch, Checkpoint, Claim, CommitError, LogError, WindowRow};
+use meridian_core::seams::{Batch, Checkpoint, Claim, CommitError, LogError};
 use meridian_core::vocabulary::{Offset, Position};
 
 use super::context::Context;
 use super::reader::Reader;
 use super::repair::{self, Settled, Vouched};
 use super::{Backoff, Outcome};
-use crate::apply::{self, Filling, Fills, Heads, Incoming, Window, WindowRules, fingerprint};
+use crate::apply::{
+    self, Filled, Filling, Fills, Heads, Incoming, SourceMarks, Window, WindowRules, fingerprint,
+};
 use crate::{Halt, PartitionState, Pause};
 
 /// A partition that this worker owns.
@@ -32,14 +34,15 @@ pub(super) async fn take_over(context: &Context) -> Result<Owned, Outcome> {
     context.doing(PartitionState::Claiming);
     let claim = claim(context).await;
     let fence = claim.fence;
-    let (checkpoint, window) = match footing(context, claim.checkpoint.as_ref()).await? {
+    let marks = SourceMarks::restore(claim.marks);
+    let (checkpoint, window, marks) = match footing(context, claim.checkpoint.as_ref()).await? {
         Footing::Continues => {
             let window = Window::restore(rules(context), &claim.window);
-            (claim.checkpoint, window)
+            (claim.checkpoint, window, marks)
         }
         Footing::BeginsAt(earliest) => {
-            let (checkpoint, window) = fill(context, fence, earliest).await?;
-            (Some(checkpoint), window)
+            let (checkpoint, filled) = fill(context, fence, earliest, marks).await?;
+            (Some(checkpoint), filled.window, filled.marks)
         }
     };
     let vouched = Vouched::by(checkpoint.as_ref(), context.start());
@@ -51,6 +54,7 @@ pub(super) async fn take_over(context: &Context) -> Result<Owned, Outcome> {
         position: vouched.position,
         last_kept: vouched.last_kept,
         window,
+        marks,
         heads: Heads::new(context.options.heads),
     });
     Ok(Owned { fence, checkpoint, state, backplane })
@@ -139,11 +143,12 @@ async fn fill(
     context: &Context,
     fence: u64,
     earliest: Offset,
-) -> Result<(Checkpoint, Window), Outcome> {
+    marks: SourceMarks,
+) -> Result<(Checkpoint, Filled), Outcome> {
     context.doing(PartitionState::Filling);
     tracing::warn!(stream = %context.stream, earliest = earliest.0, "the log's beginning is gone");
     refuse_old_streams(context).await?;
-    let mut filling = Filling::new(context.stream.clone(), rules(context));
+    let mut filling = Filling::new(context.stream.clone(), rules(context), marks);
     let mut reader = Reader::new(context, earliest);
     let mut last = None;
     'filling: loop {
@@ -163,9 +168,16 @@ async fn fill(
     // No event, but a place that is the same for every writer from here on.
     let begins = position.next_offset();
     let checkpoint = Checkpoint { position, last_kept: position, fingerprint, begins };
-    let (rows, window) = filling.finish();
-    store_filled(context, fence, &checkpoint, rows).await?;
-    Ok((checkpoint, window))
+    let mut filled = filling.finish();
+    let stored = Batch {
+        fence,
+        checkpoint: checkpoint.clone(),
+        events: Vec::new(),
+        window: std::mem::take(&mut filled.rows),
+        marks: filled.marks.take_raised(),
+    };
+    store_filled(context, stored).await?;
+    Ok((checkpoint, filled))
 }
 
 /// What the backplane still holds from before cannot be vouched for: nothing tells which of its
@@ -188,17 +200,10 @@ async fn refuse_old_streams(context: &Context) -> Result<(), Outcome> {
     }
 }
 
-async fn store_filled(
-    context: &Context,
-    fence: u64,
-    checkpoint: &Checkpoint,
-    window: Vec<WindowRow>,
-) -> Result<(), Outcome> {
+async fn store_filled(context: &Context, batch: Batch) -> Result<(), Outcome> {
     let mut backoff = Backoff::new(&context.options);
     loop {
-        let window = window.clone();
-        let batch = Batch { fence, checkpoint: checkpoint.clone(), events: Vec::new(), window };
-        match context.history.commit(&context.stream, batch).await {
+        match context.history.commit(&context.stream, batch.clone()).await {
             Ok(()) => return Ok(()),
             Err(CommitError::Fenced) => return Err(Outcome::Fenced),
             Err(CommitError::Unavailable) => {

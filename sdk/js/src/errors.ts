@@ -61,8 +61,16 @@ export interface ErrorDetails {
   limit?: number | undefined;
   /** The cursor up to which the region has applied the log. */
   applied?: string | undefined;
+  /** Regions that can do what this one refused. */
+  elsewhere?: readonly RegionPlace[];
   channel?: string | undefined;
   cause?: unknown;
+}
+
+/** Where the clients of a region connect, as a server says. */
+export interface RegionPlace {
+  readonly region: string | undefined;
+  readonly url: string;
 }
 
 /** Every failure that this SDK reports. `code` is stable, `message` is for people. */
@@ -73,6 +81,7 @@ export class MeridianError extends Error {
   readonly retryAfterMs: number | undefined;
   readonly limit: number | undefined;
   readonly applied: string | undefined;
+  readonly elsewhere: readonly RegionPlace[];
   readonly channel: string | undefined;
 
   constructor(code: string, action: ErrorAction, message: string, details: ErrorDetails = {}) {
@@ -82,6 +91,7 @@ export class MeridianError extends Error {
     this.retryAfterMs = details.retryAfterMs;
     this.limit = details.limit;
     this.applied = details.applied;
+    this.elsewhere = details.elsewhere ?? [];
     this.channel = details.channel;
   }
 }

@@ -1,7 +1,7 @@
 // Owns the messages of docs/protocol.md as this client reads them: checks shapes, decodes payloads.
 // Never keeps state; unknown members are ignored and unknown pushes become `null`.
 
-import { isAction, actionOf, MeridianError, type ErrorAction } from './errors.js';
+import { isAction, actionOf, MeridianError, type ErrorAction, type RegionPlace } from './errors.js';
 import { readEvents, type WireEvent } from './wire-event.js';
 import type { Limits, SessionInfo } from './types.js';
 import * as read from './wire-read.js';
@@ -43,6 +43,7 @@ export type ServerMessage =
   | { type: 'ping'; id: number | undefined }
   | { type: 'pong'; id: number | undefined }
   | { type: 'drain'; afterMs: number; deadlineMs: number }
+  | { type: 'redirect'; places: readonly RegionPlace[]; reason: string; afterMs: number }
   | { type: 'error'; id: number | undefined; error: MeridianError };
 
 type Reader = (body: read.Members, id: number | undefined) => ServerMessage;
@@ -80,6 +81,10 @@ const READERS: Readonly<Record<string, Reader>> = {
   pong: (_body, id) => ({ type: 'pong', id }),
   drain: (body) => ({
     type: 'drain', afterMs: read.maybeNumber(body, 'after_ms') ?? 0, deadlineMs: read.maybeNumber(body, 'deadline_ms') ?? 0,
+  }),
+  redirect: (body) => ({
+    type: 'redirect', places: [regionPlace(body)], reason: read.maybeText(body, 'reason') ?? '',
+    afterMs: read.maybeNumber(body, 'after_ms') ?? 0,
   }),
   error: (body, id) => ({ type: 'error', id, error: wireError(body) }),
 };
@@ -156,7 +161,12 @@ function wireError(body: read.Members): MeridianError {
     retryAfterMs: read.maybeNumber(body, 'retry_after_ms'),
     limit: read.maybeNumber(body, 'limit'),
     applied: read.maybeText(body, 'applied'),
+    elsewhere: body['elsewhere'] === undefined ? [] : read.list(body, 'elsewhere').map((place) => regionPlace(read.members(place, 'place'))),
   });
+}
+
+function regionPlace(body: read.Members): RegionPlace {
+  return { region: read.maybeText(body, 'region'), url: read.text(body, 'url') };
 }
 
 /** What the message asks for, else what its code does; `fallback` for a code this version doesn't know. */

@@ -73,6 +73,7 @@ checks! {
     a_commit_is_whole
     repeated_commits_are_harmless
     a_claim_returns_the_newest_window
+    marks_are_kept_with_the_checkpoint
     commits_outlive_the_handle
     heads_outlive_events
     changed_channels_are_found

@@ -3,9 +3,10 @@
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::seams::{Acknowledged, AcknowledgedKey, Checkpoint, ReadFrom};
+use crate::seams::{Acknowledged, AcknowledgedKey, Checkpoint, Marks, ReadFrom};
 use crate::vocabulary::{
-    Channel, ChannelKey, Cursor, Epoch, LogName, Offset, Partition, Position, Stream, Tenant,
+    Channel, ChannelKey, Cursor, Epoch, LogName, Offset, Partition, Position, SourceName,
+    SourcePartition, SourcePlace, Stream, Tenant,
 };
 
 /// Keys looked up in one statement.
@@ -181,6 +182,28 @@ pub(super) async fn window(
     .fetch_all(connection)
     .await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// A stream's source marks.
+pub(super) async fn marks(
+    connection: &mut SqliteConnection,
+    stream_id: i64,
+) -> Result<Marks, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT source, source_partition, generation, source_offset, event_index FROM marks \
+         WHERE stream_id = ?",
+    )
+    .bind(stream_id)
+    .fetch_all(connection)
+    .await?;
+    let mark = |row: &SqliteRow| {
+        let source = SourceName::parse(row.try_get(0)?).map_err(|_| damaged())?;
+        let offset = row.try_get::<i64, _>(3)? as u64;
+        let (generation, index) = (row.try_get(2)?, row.try_get(4)?);
+        let of = SourcePartition { source, partition: row.try_get(1)? };
+        Ok((of, SourcePlace { generation, offset, index }))
+    };
+    rows.iter().map(mark).collect()
 }
 
 /// A subscriber's acknowledged position.

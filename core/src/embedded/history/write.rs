@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::store::channel_key;
 use crate::embedded::sqlite::values;
 use crate::seams::{
-    Acknowledged, AcknowledgedKey, Checkpoint, Incarnation, WindowRow, pack_window,
+    Acknowledged, AcknowledgedKey, Checkpoint, Incarnation, Marks, WindowRow, pack_window,
 };
 use crate::vocabulary::{ChannelKey, Epoch, Position, Stream};
 
@@ -108,6 +108,32 @@ pub(super) async fn window(
         .bind(pack_window(rows))
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Raises marks; lower ones change nothing.
+pub(super) async fn marks(
+    connection: &mut SqliteConnection,
+    stream_id: i64,
+    marks: &Marks,
+) -> Result<(), sqlx::Error> {
+    for (of, at) in marks {
+        sqlx::query(
+            "INSERT INTO marks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET \
+             generation = excluded.generation, source_offset = excluded.source_offset, \
+             event_index = excluded.event_index \
+             WHERE (excluded.generation, excluded.source_offset, excluded.event_index) > \
+             (generation, source_offset, event_index)",
+        )
+        .bind(stream_id)
+        .bind(of.source.as_str())
+        .bind(of.partition)
+        .bind(at.generation)
+        .bind(i64::try_from(at.offset).unwrap_or(i64::MAX))
+        .bind(at.index)
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }
 

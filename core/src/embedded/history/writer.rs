@@ -157,6 +157,7 @@ impl Memory {
         batch.events.retain(|event| Some(event.position()) > stored);
         let window_total = row.window_total + batch.window.len() as u64;
         write::window(connection, row.id, &batch.window, window_total).await?;
+        write::marks(connection, row.id, &batch.marks).await?;
         let uncovered = batch.checkpoint.uncovered();
         self.store_events(connection, stream, &batch.events, uncovered).await?;
         if let Some(row) = self.streams.get_mut(stream) {

@@ -39,6 +39,7 @@ pub async fn all<F: HistoryFixture>(fixture: impl Fn() -> F) {
     a_commit_is_whole(&fixture()).await;
     repeated_commits_are_harmless(&fixture()).await;
     a_claim_returns_the_newest_window(&fixture()).await;
+    marks_are_kept_with_the_checkpoint(&fixture()).await;
     commits_outlive_the_handle(&fixture()).await;
     heads_outlive_events(&fixture()).await;
     changed_channels_are_found(&fixture()).await;

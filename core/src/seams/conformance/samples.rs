@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::seams::{Applied, Batch, Checkpoint, WindowRow};
+use crate::seams::{Applied, Batch, Checkpoint, Marks, WindowRow};
 use crate::vocabulary::{
     Body, Channel, ChannelKey, Epoch, Event, EventId, LogName, Offset, Partition, Position, Prev,
     Record, Scope, Stream, Tenant,
@@ -111,7 +111,7 @@ impl Samples {
     pub fn batch(&self, fence: u64, events: &[Applied]) -> Batch {
         let events: Vec<Arc<Event>> = events.iter().map(|applied| applied.event.clone()).collect();
         let window = events.iter().map(|event| window_row(event)).collect();
-        Batch { fence, checkpoint: self.checkpoint(), events, window }
+        Batch { fence, checkpoint: self.checkpoint(), events, window, marks: Marks::new() }
     }
 
     /// The checkpoint after everything made so far.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, AppendError, Appended, Batch, Checkpoint, Claim, CommitError,
     Gone, GoneReason, History, HistoryError, HistoryRead, Incarnation, Log, LogError, LogRecord,
-    ReadBounds, ReadFrom, WindowRow,
+    Marks, ReadBounds, ReadFrom, WindowRow,
 };
 use meridian_core::vocabulary::{
     ChannelKey, Cursor, Epoch, Event, LogName, Offset, Partition, Position, Prev, Record, Stream,
@@ -99,6 +99,7 @@ struct Stored {
     checkpoint: Option<Checkpoint>,
     events: BTreeMap<Position, Arc<Event>>,
     window: Vec<WindowRow>,
+    marks: Marks,
     heads: HashMap<ChannelKey, Position>,
     acknowledged: HashMap<AcknowledgedKey, Acknowledged>,
     removed: Vec<Position>,
@@ -157,7 +158,8 @@ impl History for MemoryHistory {
         stored.fence += 1;
         let newest = stored.window.len().saturating_sub(max_window_rows);
         let window = stored.window[newest..].to_vec();
-        Ok(Claim { fence: stored.fence, checkpoint: stored.checkpoint.clone(), window })
+        let marks = stored.marks.clone();
+        Ok(Claim { fence: stored.fence, checkpoint: stored.checkpoint.clone(), window, marks })
     }
 
     async fn commit(&self, _: &Stream, batch: Batch) -> Result<(), CommitError> {
@@ -172,6 +174,7 @@ impl History for MemoryHistory {
         }
         let known = stored.window.last().map(|row| row.offset);
         stored.window.extend(batch.window.into_iter().filter(|row| Some(row.offset) > known));
+        stored.marks.extend(batch.marks);
         stored.checkpoint = Some(batch.checkpoint);
         Ok(())
     }

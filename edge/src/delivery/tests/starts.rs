@@ -206,7 +206,7 @@ fn a_history_page_ahead_of_the_region_waits_two_seconds_then_says_not_yet() {
         let waited = started.elapsed();
         assert!(waited >= Duration::from_secs(2) && waited < Duration::from_millis(2_100));
         assert_eq!(refused.code, Code::NotYet.name());
-        assert_eq!(refused.applied, Some(cursor(2).to_string()));
+        assert_eq!(refused.applied, Some(cursor(2).to_string().into()));
         assert!(refused.retry_after_ms.is_some());
         // It comes in time: no refusal.
         let stores = world.stores.clone();

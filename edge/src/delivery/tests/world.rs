@@ -8,7 +8,9 @@ use meridian_core::embedded::faulty::BackplaneFaults;
 use meridian_core::embedded::{BackplaneOptions, InProcessBackplane};
 use meridian_core::seams::Log;
 use meridian_core::vocabulary::Position;
-use meridian_region_router::apply::{Decision, Heads, Incoming, Start, State, Window, WindowRules};
+use meridian_region_router::apply::{
+    Decision, Heads, Incoming, SourceMarks, Start, State, Window, WindowRules,
+};
 use tokio::time::sleep;
 
 use super::memory::{MemoryHistory, MemoryLog};
@@ -65,6 +67,7 @@ impl World {
             position: start,
             last_kept: start,
             window: Window::new(rules),
+            marks: SourceMarks::default(),
             heads: Heads::new(1 << 16),
         });
         let records = self.log.records().into_iter().map(Incoming::decode);

@@ -13,15 +13,18 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use meridian_core::auth::{Identity, TokenError};
-use meridian_core::protocol::{Code, CommandFrame, HistoryRequest, Message, decode_commands};
+use meridian_core::protocol::{
+    Code, CommandFrame, HistoryRequest, Message, Redirect, decode_commands,
+};
 use meridian_core::vocabulary::{Channel, Stream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
+use crate::orders::{Order, moment};
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
@@ -135,7 +138,7 @@ struct Driver<C> {
     closing: Option<Code>,
     id: u64,
     transport: &'static str,
-    drain_told: bool,
+    orders: watch::Receiver<Order>,
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
     _admission: Admission,
@@ -146,7 +149,7 @@ enum Woken {
     Done(Done),
     Flushed(Flushed),
     Tick,
-    Drain,
+    Ordered,
     TakenOver,
 }
 
@@ -187,7 +190,7 @@ pub(crate) fn session<C: Connection>(
         closing: None,
         id: parts.id,
         transport: parts.transport,
-        drain_told: false,
+        orders: context.node.standing_order(),
         peer_closed: false,
         _admission: parts.admission,
         context,
@@ -201,6 +204,10 @@ pub(crate) fn session<C: Connection>(
 
 impl<C: Connection> Driver<C> {
     async fn run(&mut self) {
+        // Before the first frame: an order that stood already is none for a client that was sent here.
+        if self.orders.has_changed().unwrap_or(false) {
+            self.obey();
+        }
         while self.closing.is_none() {
             match self.next().await {
                 Woken::Received(received) => {
@@ -220,7 +227,7 @@ impl<C: Connection> Driver<C> {
                     let acts = self.machine.tick(now, sent.into_std());
                     self.act(acts);
                 }
-                Woken::Drain => self.drain(),
+                Woken::Ordered => self.obey(),
                 Woken::TakenOver => {
                     let acts = self.machine.shut(Code::TakenOver);
                     self.act(acts);
@@ -238,11 +245,10 @@ impl<C: Connection> Driver<C> {
         let queued = session.outbox.borrow().queued_bytes();
         let reads = self.machine.wants_more() && queued < self.context.node.settings.queued_bytes;
         let flushes = session.outbox.borrow().needs_flush();
-        let drains = !self.drain_told;
         // Whoever is ready gets a turn: a client that reads fast must be heard while it catches up.
         tokio::select! {
             () = self.taken_over.cancelled() => Woken::TakenOver,
-            () = self.context.node.draining.cancelled(), if drains => Woken::Drain,
+            Ok(()) = self.orders.changed() => Woken::Ordered,
             Some(done) = self.work.next(), if !self.work.is_empty() => Woken::Done(done),
             flushed = flush(&session, &self.context), if flushes => Woken::Flushed(flushed),
             () = session.wake.notified() => Woken::Flushed(Flushed::Idle),
@@ -328,8 +334,9 @@ impl<C: Connection> Driver<C> {
                 self.send(lane, &message);
             }
             Act::Verify { token } => self.verify(token),
-            Act::Told { reconnect, fallback } => {
+            Act::Told { reconnect, fallback, redirected } => {
                 let metrics = &self.context.node.metrics;
+                metrics.came_redirected(redirected.as_deref());
                 metrics.told(self.transport, reconnect.as_deref(), fallback.as_ref());
             }
             Act::TakeName(subscriber) => {
@@ -396,8 +403,10 @@ impl<C: Connection> Driver<C> {
     }
 
     fn send(&mut self, lane: LaneId, message: &Message) {
-        if let Message::Error(_, error) = message {
-            self.context.node.metrics.refused(&error.code);
+        match message {
+            Message::Error(_, error) => self.context.node.metrics.refused(error),
+            Message::Redirect(redirect) => self.context.node.metrics.redirected(&redirect.reason),
+            _ => {}
         }
         let frame = self.session.format.message(message);
         self.session.outbox.borrow_mut().send(lane, frame);
@@ -421,15 +430,40 @@ impl<C: Connection> Driver<C> {
                 }
             },
         };
+        let room = |came| self.context.node.room.keeps(self.context.node.connections(), came);
+        let result = match self.machine.came() {
+            Some(came) if result.is_ok() && !room(came) => Err(Code::TooManySessions),
+            _ => result,
+        };
         let acts = self.machine.verified(result, now);
         *self.identity.borrow_mut() = self.machine.identity();
         self.act(acts);
     }
 
-    fn drain(&mut self) {
-        self.drain_told = true;
-        let (after, deadline) = self.context.node.drain_times(self.id);
-        let acts = self.machine.drain(after, deadline, Instant::now().into_std());
+    /// Does what all sessions are told.
+    fn obey(&mut self) {
+        let order = self.orders.borrow_and_update().clone();
+        let now = Instant::now().into_std();
+        let acts = match order {
+            Order::Stay => {
+                self.machine.stay();
+                Vec::new()
+            }
+            Order::Drain(leave) => {
+                let after = moment(self.id, leave.spread).min(leave.deadline);
+                self.machine.drain(after, leave.deadline, now)
+            }
+            Order::Divert(diversion) => {
+                let after = moment(self.id, diversion.spread);
+                let redirect = Redirect {
+                    place: diversion.place.clone(),
+                    reason: "drain".to_owned(),
+                    after_ms: after.as_millis() as u64,
+                    deadline_ms: diversion.deadline.map(|deadline| deadline.as_millis() as u64),
+                };
+                self.machine.divert(redirect, now)
+            }
+        };
         self.act(acts);
     }
 

@@ -1,6 +1,7 @@
 //! What a session does about each thing that happens to it. Pure: no socket, no store, no clock; it
 //! is told the time and answers with actions.
 
+mod leaving;
 mod subscriptions;
 mod timing;
 mod tokens;
@@ -12,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use meridian_core::auth::Identity;
 use meridian_core::protocol::{
-    Ack, Code, Command, CommandFrame, Connect, Fallback, HistoryRequest, Limits, Message,
-    PublishItem, ReplyError,
+    Ack, Code, Command, CommandFrame, Connect, Fallback, HistoryRequest, Limits, Message, Place,
+    PublishItem, Redirect, ReplyError,
 };
 use meridian_core::seams::AcknowledgedKey;
 use meridian_core::vocabulary::{Channel, SubscriberName};
 
 use crate::delivery::From;
+use crate::room::Came;
 use crate::session::bucket::Bucket;
 
 /// The protocol's version that this server speaks.
@@ -32,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) node: String,
     pub(crate) region: String,
     pub(crate) limits: Limits,
+    /// The other regions, for whom this node has no room for.
+    pub(crate) others: Vec<Place>,
     /// Replies that may wait for a client that does not read, in bytes; beyond it its commands wait.
     pub(crate) queued_bytes: usize,
     pub(crate) connect_timeout: Duration,
@@ -60,6 +64,7 @@ pub(crate) enum Act {
     Told {
         reconnect: Option<String>,
         fallback: Option<Fallback>,
+        redirected: Option<String>,
     },
     /// This session now owns the subscriber name.
     TakeName(SubscriberName),
@@ -168,8 +173,10 @@ pub(crate) struct Machine {
     violations: u32,
     last_heard: Instant,
     last_ping: Instant,
-    /// A drain's deadline.
+    /// The deadline of a drain, or of a redirect that has one.
     leave_by: Option<Instant>,
+    /// Where to send a client that has not connected yet.
+    diverted: Option<Box<Redirect>>,
 }
 
 impl Machine {
@@ -195,6 +202,7 @@ impl Machine {
             last_heard: now,
             last_ping: now,
             leave_by: None,
+            diverted: None,
         }
     }
 
@@ -202,6 +210,15 @@ impl Machine {
     pub(crate) fn identity(&self) -> Option<(Generation, Rc<Identity>)> {
         match &self.state {
             State::Open(open) => Some((self.generation, open.identity.clone())),
+            _ => None,
+        }
+    }
+
+    /// How the client came whose token is being checked to let it in; `None`: it is in already.
+    pub(crate) fn came(&self) -> Option<Came> {
+        match &self.state {
+            State::Connecting { connect, .. } if connect.redirected.is_some() => Some(Came::Sent),
+            State::Connecting { .. } => Some(Came::Itself),
             _ => None,
         }
     }

@@ -1,5 +1,5 @@
-//! A session's clocks: connecting in time, heartbeats, the token's end, a drain's deadline. Pure; it
-//! is told the time.
+//! A session's clocks: connecting in time, heartbeats, the token's end, the deadline of one that is to
+//! leave. Pure; it is told the time.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,6 @@ use meridian_core::protocol::{Code, Message};
 use super::{Act, Machine, State};
 
 impl Machine {
-    /// Tells the client to move.
-    pub(crate) fn drain(&mut self, after: Duration, deadline: Duration, now: Instant) -> Vec<Act> {
-        match self.state {
-            State::Open(_) => {
-                self.leave_by = Some(now + deadline);
-                vec![Act::Send(Message::Drain {
-                    after_ms: after.as_millis() as u64,
-                    deadline_ms: deadline.as_millis() as u64,
-                })]
-            }
-            _ => self.shut(Code::Draining),
-        }
-    }
-
     /// Time passed; `last_sent` is when bytes last went out. To be called at `next_tick` at the latest.
     pub(crate) fn tick(&mut self, now: Instant, last_sent: Instant) -> Vec<Act> {
         let mut acts = Vec::new();

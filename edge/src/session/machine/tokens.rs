@@ -49,7 +49,7 @@ impl Machine {
                 Ok((identity, expires_at)) => self.connected(identity, expires_at, now, &mut acts),
                 Err(code) => {
                     if let State::Connecting { id, .. } = &self.state {
-                        refuse(*id, code, &mut acts);
+                        acts.push(Act::Send(Message::Error(*id, self.refusal(code))));
                     }
                     self.close(code, &mut acts);
                 }
@@ -58,6 +58,15 @@ impl Machine {
             _ => {}
         }
         acts
+    }
+
+    /// The error that refuses `connect`.
+    fn refusal(&self, code: Code) -> ReplyError {
+        let error = ReplyError::of(code);
+        match code {
+            Code::TooManySessions => error.elsewhere(self.settings.others.clone()),
+            _ => error,
+        }
     }
 
     fn connected(
@@ -93,9 +102,10 @@ impl Machine {
             limits: settings.limits,
         };
         acts.push(Act::Send(Message::Connected(id, Box::new(connected))));
-        if connect.reconnect.is_some() || connect.fallback.is_some() {
-            let (reconnect, fallback) = (connect.reconnect, connect.fallback);
-            acts.push(Act::Told { reconnect, fallback });
+        let Connect { reconnect, fallback, redirected, .. } = connect;
+        let sent_here = redirected.is_some();
+        if reconnect.is_some() || fallback.is_some() || sent_here {
+            acts.push(Act::Told { reconnect, fallback, redirected });
         }
         let server_made = identity.subscribe.clone();
         if let Some(name) = &subscriber {
@@ -103,6 +113,7 @@ impl Machine {
         }
         self.generation = 1;
         self.state = State::Open(Open { identity, subscriber, expires_at, refresh: None });
+        self.divert_late(sent_here, now, acts);
         for channel in server_made {
             if !self.subscriptions.contains_key(&channel) {
                 self.follow(None, channel, From::Now, acts);

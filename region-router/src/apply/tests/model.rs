@@ -27,7 +27,11 @@ fn naive(log: &[Incoming]) -> Vec<Told> {
             told.push(None);
             continue;
         };
-        if log[first..n].iter().any(|before| same(&before)) {
+        let reached = |before: &Incoming| match (&before.mark, &incoming.mark) {
+            (Some(before), Some(mark)) => before.of == mark.of && before.at >= mark.at,
+            _ => false,
+        };
+        if log[first..n].iter().any(|before| same(&before)) || log[..n].iter().any(reached) {
             told.push(None);
             continue;
         }
@@ -73,6 +77,14 @@ impl Region {
         head.map_or(Prev::None, |(incoming, _)| Prev::At(at(incoming.offset.0 as i64)))
     }
 
+    /// What the batches up to here raised.
+    fn marks(&self, log: &[Incoming]) -> SourceMarks {
+        let mut marks = SourceMarks::default();
+        let stored = log[..self.stored].iter().filter_map(|incoming| incoming.mark.as_ref());
+        stored.for_each(|mark| _ = marks.pass(mark));
+        SourceMarks::restore(marks.take_raised())
+    }
+
     fn settled(&self, log: &[Incoming]) -> Position {
         self.stored.checked_sub(1).map_or(at(-1), |n| at(log[n].offset.0 as i64))
     }
@@ -114,6 +126,7 @@ impl Region {
             position: self.settled(log),
             last_kept: last_kept.map_or(at(-1), |(r, _)| at(r.offset.0 as i64)),
             window: Window::restore(RULES, &self.rows[newest..]),
+            marks: self.marks(log),
             ..fresh().0
         });
         self.applied = self.stored;
@@ -134,8 +147,16 @@ fn written() -> impl Strategy<Value = Written> {
     ];
     let after_ms = prop_oneof![Just(0), 0..12_u64, Just(20_u64), Just(21_u64)];
     let hole = prop_oneof![9 => Just(0), 1 => 1..5_u64];
-    (0..4_u8, 0..4_u8, after_ms, hole, content).prop_map(
-        |(channel, id, after_ms, hole, content)| Written { channel, id, after_ms, hole, content },
+    let mark = proptest::option::weighted(0.4, (0..2_u8, 1..3_u8, 0..6_u8));
+    (0..4_u8, 0..4_u8, after_ms, hole, content, mark).prop_map(
+        |(channel, id, after_ms, hole, content, mark)| Written {
+            channel,
+            id,
+            after_ms,
+            hole,
+            content,
+            mark,
+        },
     )
 }
 
@@ -170,7 +191,8 @@ proptest! {
     fn the_key_is_the_tuple(a in written(), b in written()) {
         let keys: Vec<RecordKey> = log_of(&[a.clone(), b.clone()]).iter().map(|r| r.key).collect();
         if a.content != Content::NoEnvelope && b.content != Content::NoEnvelope {
-            prop_assert_eq!(keys[0] == keys[1], (a.channel, a.id) == (b.channel, b.id));
+            let name = |w: &Written| (w.channel, w.mark, w.mark.is_none().then_some(w.id));
+            prop_assert_eq!(keys[0] == keys[1], name(&a) == name(&b));
         }
     }
 }

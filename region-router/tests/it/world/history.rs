@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, ReadBounds, ReadFrom, WindowRow,
+    HistoryRead, Marks, ReadBounds, ReadFrom, WindowRow,
 };
 use meridian_core::vocabulary::{ChannelKey, Event, Partition, Position, Stream};
 use tokio::sync::watch;
@@ -25,6 +25,7 @@ pub(crate) struct Stored {
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) events: BTreeMap<Position, Arc<Event>>,
     pub(crate) window: Vec<WindowRow>,
+    pub(crate) marks: Marks,
     pub(crate) heads: HashMap<ChannelKey, Position>,
     pub(crate) down: bool,
     /// The next claim panics.
@@ -84,6 +85,7 @@ impl History for TestHistory {
             fence: state.fence,
             checkpoint: state.checkpoint.clone(),
             window: state.window[newest..].to_vec(),
+            marks: state.marks.clone(),
         })
     }
 
@@ -102,6 +104,7 @@ impl History for TestHistory {
         let new = batch.window.into_iter().filter(|row| known.is_none_or(|k| row.offset > k));
         state.window.extend(new);
         assert!(state.checkpoint.as_ref().is_none_or(|c| c.position <= batch.checkpoint.position));
+        state.marks.extend(batch.marks);
         state.checkpoint = Some(batch.checkpoint);
         if let Some(left) = state.lost_answers.checked_sub(1) {
             state.lost_answers = left;

@@ -3,8 +3,8 @@
 use super::super::samples::window_row;
 use super::{HistoryFixture, claim, commit, plain, read_after};
 use crate::seams::conformance::{Samples, channel, stream};
-use crate::seams::{CommitError, History, WindowRow};
-use crate::vocabulary::Partition;
+use crate::seams::{CommitError, History, Marks, WindowRow};
+use crate::vocabulary::{Partition, SourceName, SourcePartition, SourcePlace};
 
 /// Nobody commits without a claim, nor under one that another followed.
 pub async fn a_claim_fences_the_owner_before(fixture: &impl HistoryFixture) {
@@ -93,6 +93,56 @@ pub async fn a_claim_returns_the_newest_window(fixture: &impl HistoryFixture) {
         assert_eq!(window, all[all.len() - wanted.min(all.len())..]);
     }
     fixture.shut(history).await;
+}
+
+/// Whole with their batch, never lowered, each stream's own, and there after a restart.
+pub async fn marks_are_kept_with_the_checkpoint(fixture: &impl HistoryFixture) {
+    let history = fixture.open().await;
+    let (mut samples, other) = (Samples::new(stream(1, 0)), Samples::new(stream(1, 1)));
+    let old = claim(&history, &samples).await;
+    assert_eq!(old.marks, Marks::new());
+    let (orders, cases) = (source("orders", 0), source("cases", 7));
+    let first = [(orders.clone(), place(1, 5, 0)), (cases.clone(), place(1, i64::MAX as u64, 2))];
+    let mut batch = samples.batch(old.fence, &samples.clone().events(&channel("a"), 2));
+    samples.events(&channel("a"), 2);
+    batch.checkpoint = samples.checkpoint();
+    batch.marks = Marks::from(first.clone());
+    history.commit(samples.stream(), batch.clone()).await.unwrap();
+    history.commit(samples.stream(), batch.clone()).await.unwrap();
+
+    let new = claim(&history, &samples).await;
+    assert_eq!(new.marks, Marks::from(first.clone()));
+    let events = samples.events(&channel("a"), 2);
+    let mut fenced = samples.batch(old.fence, &events);
+    fenced.marks = Marks::from([(orders.clone(), place(9, 9, 9))]);
+    let refused = history.commit(samples.stream(), fenced).await;
+    assert_eq!(refused, Err(CommitError::Fenced));
+    let mut next = samples.batch(new.fence, &events);
+    next.marks = Marks::from([
+        (orders.clone(), place(2, 0, 0)),
+        (cases.clone(), place(1, 3, 0)),
+        (source("orders", 1), place(1, 0, 0)),
+    ]);
+    history.commit(samples.stream(), next).await.unwrap();
+    fixture.shut(history).await;
+
+    let history = fixture.open().await;
+    let expected = Marks::from([
+        (orders, place(2, 0, 0)),
+        first[1].clone(),
+        (source("orders", 1), place(1, 0, 0)),
+    ]);
+    assert_eq!(claim(&history, &samples).await.marks, expected);
+    assert_eq!(claim(&history, &other).await.marks, Marks::new());
+    fixture.shut(history).await;
+}
+
+fn source(name: &str, partition: u32) -> SourcePartition {
+    SourcePartition { source: SourceName::parse(name).unwrap(), partition }
+}
+
+fn place(generation: u32, offset: u64, index: u32) -> SourcePlace {
+    SourcePlace { generation, offset, index }
 }
 
 /// What was answered `Ok` is there after a restart, and the fence goes on rising.
