@@ -54,6 +54,7 @@ mod servers;
 mod slow;
 mod stateless_reset;
 mod subscribe;
+mod takeover;
 mod tls;
 mod token;
 mod two_regions;

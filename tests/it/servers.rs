@@ -1,6 +1,7 @@
 //! Two regions on real servers: one Kafka, a Redis and a Postgres for each region, and each region's
 //! edge and router as processes. Owns how they are configured, started, killed and started again.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
@@ -23,7 +24,8 @@ pub(crate) struct Regions {
     processes: Vec<Process>,
     certificate: CertificateHash,
     clients: [SocketAddr; 2],
-    admins: Vec<SocketAddr>,
+    /// By process.
+    admins: HashMap<String, SocketAddr>,
 }
 
 struct Process {
@@ -39,11 +41,17 @@ impl Regions {
         let dir = tempfile::tempdir().expect("a directory");
         let certificate = certificate::write(dir.path());
         let clients = [free_address(), free_address()];
-        let mut regions =
-            Self { stack, dir, processes: Vec::new(), certificate, clients, admins: Vec::new() };
+        let mut regions = Self {
+            stack,
+            dir,
+            processes: Vec::new(),
+            certificate,
+            clients,
+            admins: HashMap::new(),
+        };
         for region in 1..=2 {
-            regions.configure("edge", region);
-            regions.configure("router", region);
+            regions.configure(&format!("edge{region}"), region);
+            regions.configure(&format!("router{region}"), region);
             regions.migrate(region);
         }
         // The routers make the log; an edge that comes first would do as well.
@@ -90,17 +98,46 @@ impl Regions {
         std::fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap_or_default()
     }
 
-    fn configure(&mut self, kind: &str, region: usize) {
+    /// Starts another router of a region, say `router11` beside `router1`.
+    pub(crate) async fn add_router(&mut self, name: &str, region: usize) {
+        self.configure(name, region);
+        self.spawn(name).await;
+    }
+
+    /// Has a process end in order, and waits for that.
+    pub(crate) async fn terminate(&mut self, name: &str) {
+        let at = self.processes.iter().position(|process| process.name == name);
+        let mut process = self.processes.remove(at.expect("a process of ours"));
+        let pid = process.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(told.success());
+        let child = &mut process.child;
+        let ended = || child.try_wait().expect("the process is ours");
+        let status = eventually_within(PATIENCE, "a process that ends in order", ended).await;
+        assert!(status.success(), "{name}: {status}: {}", self.log(name));
+    }
+
+    /// Waits until a router's `/readyz` says this.
+    pub(crate) async fn tells(&self, name: &str, what: &str) {
+        let admin = self.admins[name];
+        eventually_async(what, || async move {
+            let answer = request::get(admin, "/readyz").await.ok()?;
+            answer.body.contains(what).then_some(())
+        })
+        .await;
+    }
+
+    fn configure(&mut self, name: &str, region: usize) {
         let (stack, admin) = (&self.stack, free_address());
-        self.admins.push(admin);
+        self.admins.insert(name.to_owned(), admin);
         let number = u32::try_from(region).expect("a small number");
         let (redis, postgres) = (stack.redis(number), stack.postgres(number));
         let postgres = postgres.split('?').next().unwrap_or(postgres);
         let text = format!(
-            "[node]\nname = '{kind}{region}'\nregion = 'region-{region}'\n\
+            "[node]\nname = '{name}'\nregion = 'region-{region}'\n\
              [listen]\nclient = '{}'\nadmin = '{admin}'\nworkers = 2\n\
              [tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\nplain_tcp = true\n\
-             [storage]\ndir = '{kind}{region}'\n\
+             [storage]\ndir = '{name}'\n\
              [kafka]\nbootstrap = '{}'\npartitions = 8\nreplication = 1\n\
              [redis]\nurl = '{redis}'\n\
              [postgres]\nurl = '{postgres}'\nplain = true\n\
@@ -112,7 +149,7 @@ impl Regions {
             self.clients[0],
             self.clients[1],
         );
-        std::fs::write(self.config(&format!("{kind}{region}")), text).expect("a file of ours");
+        std::fs::write(self.config(name), text).expect("a file of ours");
     }
 
     fn config(&self, name: &str) -> PathBuf {
