@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use meridian_client::{Builder, Choice, Client, Event, Subscription, Transport, Update};
+use meridian_client::{
+    Builder, Choice, Client, Event, From, Publish, Subscription, Transport, Update,
+};
 use meridian_core::auth::{Claims, Grant, SigningKey, mint};
 use meridian_core::vocabulary::{Channel, Tenant, UserId};
 
@@ -49,6 +51,30 @@ pub(crate) fn claims(user: &str) -> Claims {
 pub(crate) fn signed(claims: &Claims, secret: &str, now_ms: u64) -> String {
     let key = SigningKey::hs256("main", secret.as_bytes()).expect("a good secret");
     mint(&key, claims, now_ms).expect("claims within the bounds")
+}
+
+/// A reader that changes between two regions (0 and 1) at each event, on from its cursor, and misses none.
+pub(crate) async fn go_on_elsewhere(
+    rounds: usize,
+    connect: impl AsyncFn(usize, Transport, &str) -> Client,
+) {
+    let channel = "room:moves";
+    let writer = connect(0, Transport::WebSocket, "writer").await;
+    let mut reader = connect(0, Transport::WebTransport, "reader").await;
+    let mut room = reader.subscribe(channel, From::Now).await.expect("a subscription");
+    for n in 0..rounds {
+        let publish = |part: &str| Publish::json(channel, "1").id(format!("{n}-{part}"));
+        writer.publish(publish("seen")).await.expect("acknowledged");
+        let seen = next_event(&mut room).await;
+        assert_eq!(seen.id.as_deref(), Some(format!("{n}-seen").as_str()));
+        let cursor = seen.cursor().expect("a cursor");
+        drop((room, reader));
+        writer.publish(publish("missed")).await.expect("acknowledged");
+        // At once: the other region's router may not be that far yet.
+        reader = connect((n + 1) % 2, Transport::WebSocket, "reader").await;
+        room = reader.subscribe(channel, From::Cursor(cursor)).await.expect("a subscription");
+        assert_eq!(next_ids(&mut room, 1).await, [format!("{n}-missed")]);
+    }
 }
 
 pub(crate) fn now_ms() -> u64 {

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use meridian_client::{CertificateHash, Choice, Client, From, Publish, Transport};
 use serde_json::Value;
 
-use crate::client::{next_event, next_ids, token};
+use crate::client::{go_on_elsewhere, next_ids, token};
 use crate::node::{Node, eventually_async};
 use crate::request;
 
@@ -66,25 +66,10 @@ async fn all_see_one_sequence_whatever_their_region() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_of_one_region_goes_on_in_the_other() {
     let (_node, [here, there]) = two_regions().await;
-    let channel = "room:moves";
-    let writer = connect(here, Transport::WebSocket, "writer").await;
-    let mut reader = connect(here, Transport::WebTransport, "reader").await;
-    let mut place = here;
-    let mut room = reader.subscribe(channel, From::Now).await.expect("a subscription");
-    for n in 0..20 {
-        let publish = |part: &str| Publish::json(channel, "1").id(format!("{n}-{part}"));
-        writer.publish(publish("seen")).await.expect("acknowledged");
-        let seen = next_event(&mut room).await;
-        assert_eq!(seen.id.as_deref(), Some(format!("{n}-seen").as_str()));
-        let cursor = seen.cursor().expect("a cursor");
-        drop((room, reader));
-        writer.publish(publish("missed")).await.expect("acknowledged");
-        place = if place == here { there } else { here };
-        // At once: the other region's router may not be that far yet.
-        reader = connect(place, Transport::WebSocket, "reader").await;
-        room = reader.subscribe(channel, From::Cursor(cursor)).await.expect("a subscription");
-        assert_eq!(next_ids(&mut room, 1).await, [format!("{n}-missed")]);
-    }
+    let places = [here, there];
+    let connect =
+        async |at: usize, transport, user: &str| connect(places[at], transport, user).await;
+    go_on_elsewhere(20, connect).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

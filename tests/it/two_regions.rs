@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use meridian_client::{From, Publish, Transport};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::client::{next_event, next_ids, token};
+use crate::client::{go_on_elsewhere, token};
 use crate::servers::Regions;
 use crate::witnesses::{Cast, Witnesses};
 
@@ -22,26 +21,11 @@ const RECOVERY: Duration = Duration::from_secs(45);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_of_one_region_goes_on_in_the_other() {
     let regions = Regions::start().await;
-    let channel = "room:moves";
-    let connect = async |region: usize, transport, user: &str| {
-        let door = regions.door(region, transport).token(token(user));
+    let connect = async |at: usize, transport, user: &str| {
+        let door = regions.door(1 + at, transport).token(token(user));
         door.connect().await.expect("a connection")
     };
-    let writer = connect(1, Transport::WebSocket, "writer").await;
-    let mut reader = connect(1, Transport::WebTransport, "reader").await;
-    let mut room = reader.subscribe(channel, From::Now).await.expect("a subscription");
-    for n in 0..10 {
-        let publish = |part: &str| Publish::json(channel, "1").id(format!("{n}-{part}"));
-        writer.publish(publish("seen")).await.expect("acknowledged");
-        let seen = next_event(&mut room).await;
-        assert_eq!(seen.id.as_deref(), Some(format!("{n}-seen").as_str()));
-        let cursor = seen.cursor().expect("a cursor");
-        drop((room, reader));
-        writer.publish(publish("missed")).await.expect("acknowledged");
-        reader = connect(1 + (n + 1) % 2, Transport::WebSocket, "reader").await;
-        room = reader.subscribe(channel, From::Cursor(cursor)).await.expect("a subscription");
-        assert_eq!(next_ids(&mut room, 1).await, [format!("{n}-missed")]);
-    }
+    go_on_elsewhere(10, connect).await;
 }
 
 /// `SEED` and `FAULTS` of the environment, or a random seed and as many faults as a test run has time for.
