@@ -68,6 +68,7 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
         parts: Arc::new(parts),
         metrics: Arc::new(move || render.render()),
         console: None,
+        api: None,
         fail: None,
     };
     let (admin, serving) = serve_admin(config.listen.admin, ops, stop.clone())

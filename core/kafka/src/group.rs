@@ -129,8 +129,8 @@ impl ConsumerContext for Membership {
 }
 
 /// Agrees to an assignment without fetching any of it.
-fn take(
-    member: &BaseConsumer<Membership>,
+pub(crate) fn take<C: ConsumerContext>(
+    member: &BaseConsumer<C>,
     partitions: &mut TopicPartitionList,
 ) -> Result<(), KafkaError> {
     // A place that needs no committed offset.
@@ -149,7 +149,7 @@ fn serve(member: BaseConsumer<Membership>, leaving: &AtomicBool) {
     drop(member);
 }
 
-fn config(options: &Options, group: &GroupOptions) -> ClientConfig {
+pub(crate) fn config(options: &Options, group: &GroupOptions) -> ClientConfig {
     let mut config = options.client();
     let session_ms = group.session.as_millis();
     config.set("group.id", &group.id);

@@ -1,5 +1,6 @@
 //! The admin listener: health, readiness, metrics and the console. Loopback by default, never public.
 
+mod api;
 mod console;
 
 use std::io;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::api::{OpsAnswer, OpsApi, OpsRequest};
 use crate::lifecycle::Phase;
 use crate::node::Node;
 
@@ -73,6 +75,8 @@ pub struct OpsOptions {
     pub metrics: Arc<Render>,
     /// Given the addresses that were bound: client, admin.
     pub console: Option<Arc<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>>,
+    /// What this process answers under `/ops/v1/` besides.
+    pub api: Option<Arc<dyn OpsApi>>,
     /// Ends the node as a crash would, for a while; only where there is another region to go to.
     pub fail: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -157,8 +161,16 @@ pub(crate) async fn serve(
 
 async fn serve_connection(stream: TcpStream, subject: Arc<dyn Subject>, options: OpsOptions) {
     let service = service_fn(move |request| {
-        let response = answer(&*subject, &options, &request);
-        async move { Ok::<_, std::convert::Infallible>(response) }
+        let (subject, options) = (subject.clone(), options.clone());
+        async move {
+            let response = match &options.api {
+                Some(api) if request.uri().path().starts_with(api.prefix()) => {
+                    self::api::serve(&**api, request).await
+                }
+                _ => answer(&*subject, &options, &request),
+            };
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
