@@ -98,6 +98,7 @@ async fn start(
             parts: Arc::new(move || parts.borrow().clone()),
             metrics: Arc::new(move || metrics.render()),
             console: None,
+            api: None,
             fail: None,
         },
         config,

@@ -233,6 +233,7 @@ impl Edge {
                 parts: Arc::new(move || vec![process::router_part(&status)]),
                 metrics: Arc::new(move || metrics.render()),
                 console: Some(info),
+                api: None,
                 fail,
             },
             config: config.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 arguments or configuration not valid.
 
+mod bridge;
 mod check_config;
 mod configuration;
 mod demo;
@@ -43,6 +44,7 @@ enum Command {
     Dev(dev::Options),
     Edge(edge::Options),
     Router(router::Options),
+    Bridge(bridge::Options),
     Migrate(migrate::Options),
     Log(log_command::Options),
     Token(Box<token::Options>),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Dev(options) => dev::run(options),
         Command::Edge(options) => edge::run(&options),
         Command::Router(options) => router::run(&options),
+        Command::Bridge(options) => bridge::run(&options),
         Command::Migrate(options) => migrate::run(&options),
         Command::Log(options) => log_command::run(&options),
         Command::Token(options) => token::run(&options),

@@ -68,6 +68,7 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
         parts: Arc::new(parts),
         metrics: Arc::new(move || render.render()),
         console: None,
+        api: None,
         fail: None,
     };
     let (admin, serving) = serve_admin(config.listen.admin, ops, stop.clone())
@@ -108,7 +109,8 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
 fn group(config: &Config, stores: &RegionStores, region: &Region) -> Result<KafkaGroup> {
     let prefix = &stores.kafka.topic_prefix;
     let id = format!("{prefix}.{}.{}", region::LOG, config.node.region);
-    let options = GroupOptions { id, member: config.node.name.clone(), session: SESSION };
+    let member = Some(config.node.name.clone());
+    let options = GroupOptions { id, member, session: SESSION };
     KafkaGroup::join(&region.log, &options).context("cannot join the routers' group")
 }
 

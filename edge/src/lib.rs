@@ -22,5 +22,7 @@ mod worker;
 pub use delivery::{Logs, Stores};
 pub use lifecycle::Phase;
 pub use node::{NodeOptions, RunningNode, StartError};
-pub use ops::{ConsoleInfo, OpsOptions, OtherRegion, PartState, serve_admin};
+pub use ops::{
+    ConsoleInfo, OpsAnswer, OpsApi, OpsOptions, OpsRequest, OtherRegion, PartState, serve_admin,
+};
 pub use transport::{Certificates, ResetKey, TlsError};

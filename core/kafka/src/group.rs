@@ -34,7 +34,8 @@ pub struct GroupOptions {
     pub id: String,
     /// The member's name, unique in the group and the same after a restart (KIP-345): a member that
     /// is back within the session goes on with what it owned, instead of waiting for its own death.
-    pub member: String,
+    /// `None`: another member at each start.
+    pub member: Option<String>,
     /// Without a sign of life for so long, a member's partitions go to the others.
     pub session: Duration,
 }
@@ -140,8 +141,8 @@ impl ConsumerContext for Membership {
 }
 
 /// Agrees to an assignment without fetching any of it.
-fn take(
-    member: &BaseConsumer<Membership>,
+pub(crate) fn take<C: ConsumerContext>(
+    member: &BaseConsumer<C>,
     partitions: &mut TopicPartitionList,
 ) -> Result<(), KafkaError> {
     // A place that needs no committed offset.
@@ -180,11 +181,13 @@ fn leave(member: &BaseConsumer<Membership>) {
     let _ = member.poll(POLL);
 }
 
-fn config(options: &Options, group: &GroupOptions) -> ClientConfig {
+pub(crate) fn config(options: &Options, group: &GroupOptions) -> ClientConfig {
     let mut config = options.client();
     let session_ms = group.session.as_millis();
     config.set("group.id", &group.id);
-    config.set("group.instance.id", &group.member);
+    if let Some(member) = &group.member {
+        config.set("group.instance.id", member);
+    }
     config.set("partition.assignment.strategy", "cooperative-sticky");
     config.set("session.timeout.ms", session_ms.to_string());
     config.set("heartbeat.interval.ms", (session_ms / 4).max(100).to_string());

@@ -1,5 +1,6 @@
 //! Meridian's log on Kafka: one topic per epoch, each epoch recorded with its topic's identity. Owns
-//! producers, readers and the queue in front of them; it never decides about duplicates.
+//! producers, readers and the queue in front of them; it never decides about duplicates. Beside the
+//! log, other services' topics as the bridge's sources.
 
 mod call;
 mod cluster;
@@ -14,6 +15,7 @@ mod outbox;
 mod producer;
 mod reader;
 mod reading;
+mod source;
 mod state;
 mod tails;
 mod writer;
@@ -22,4 +24,5 @@ pub use epochs::{EpochRecord, OpenError, new_epoch};
 pub use group::{GroupOptions, KafkaGroup};
 pub use log::KafkaLog;
 pub use options::{Options, Topics};
+pub use source::{KafkaSource, SourceOpenError, SourceOptions};
 pub use state::{Ended, LogState};

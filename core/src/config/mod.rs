@@ -6,6 +6,7 @@
 
 mod access;
 mod auth;
+mod bridge;
 mod fault;
 mod limits;
 mod namespaces;
@@ -23,6 +24,7 @@ use std::path::Path;
 
 pub use access::Proxies;
 pub use auth::{Auth, AuthKey};
+pub use bridge::{Bridge, BridgeRoute};
 pub use fault::{ConfigError, Fault};
 pub use limits::{Drain, Hub, Limits, MAX_EVENT_BYTES, MAX_PUBLISH_HORIZON_MS};
 pub use network::{Network, NetworkError, Origin, OriginError, Origins};
@@ -61,6 +63,7 @@ pub struct Config {
     pub drain: Drain,
     pub log: Log,
     pub policies: Policies,
+    pub bridge: Bridge,
 }
 
 impl Config {
@@ -130,7 +133,8 @@ impl Default for Config {
 
 /// Every key that exists, sorted by path.
 pub fn known_keys() -> Vec<KnownKey> {
-    let sample = "[[auth.keys]]\n[namespaces.NAME]\n[regions.NAME]\n[zones.NAME]\n";
+    let sample =
+        "[[auth.keys]]\n[namespaces.NAME]\n[regions.NAME]\n[zones.NAME]\n[bridge.routes.NAME]\n";
     let (source, _) = Source::merge(sample, Path::new(""), []);
     let mut reader = Reader::new(&source, Vec::new());
     reader.root(read);
@@ -145,7 +149,7 @@ pub fn known_keys() -> Vec<KnownKey> {
 fn read(root: &mut Section<'_, '_>) -> Config {
     let limits = root.section("limits", Limits::read);
     let zones = stores::zones(root);
-    Config {
+    let mut config = Config {
         listen: root.section("listen", Listen::read),
         tls: root.section("tls", Tls::read),
         node: root.section("node", Node::read),
@@ -159,8 +163,12 @@ fn read(root: &mut Section<'_, '_>) -> Config {
         proxies: root.section("proxies", Proxies::read),
         drain: root.section("drain", Drain::read),
         log: root.section("log", Log::read),
+        bridge: Bridge::default(),
         policies: namespaces::read(root, &limits, &zones),
         limits,
         zones,
-    }
+    };
+    let (limits, policies) = (&config.limits, &config.policies);
+    config.bridge = root.section("bridge", |section| Bridge::read(section, limits, policies));
+    config
 }

@@ -196,7 +196,7 @@ fn secret_url(section: &mut Section<'_, '_>, schemes: &[&str]) -> Option<SecretT
     Some(SecretText(url))
 }
 
-fn brokers(text: &str) -> Result<String, &'static str> {
+pub(super) fn brokers(text: &str) -> Result<String, &'static str> {
     let broker = |text: &str| match text.rsplit_once(':') {
         Some((host, port)) => !host.is_empty() && port.parse::<u16>().is_ok(),
         None => false,
@@ -207,7 +207,7 @@ fn brokers(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn property(text: &str) -> Result<(String, SecretText), &'static str> {
+pub(super) fn property(text: &str) -> Result<(String, SecretText), &'static str> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {
             Ok((name.to_owned(), SecretText(value.to_owned())))

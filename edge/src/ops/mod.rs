@@ -1,5 +1,6 @@
 //! The admin listener: health, readiness, metrics and the console. Loopback by default, never public.
 
+mod api;
 mod console;
 mod redirect;
 
@@ -18,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::api::{OpsAnswer, OpsApi, OpsRequest};
 use crate::lifecycle::Phase;
 use crate::node::Node;
 
@@ -74,6 +76,8 @@ pub struct OpsOptions {
     pub metrics: Arc<Render>,
     /// Given the addresses that were bound: client, admin.
     pub console: Option<Arc<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>>,
+    /// What this process answers under `/ops/v1/` besides.
+    pub api: Option<Arc<dyn OpsApi>>,
     /// Ends the node as a crash would, for a while; only where there is another region to go to.
     pub fail: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -170,9 +174,11 @@ async fn serve_connection(stream: TcpStream, subject: Arc<dyn Subject>, options:
     let service = service_fn(move |request| {
         let (subject, options) = (subject.clone(), options.clone());
         async move {
-            let response = match subject.node() {
-                Some(node) if request.uri().path() == redirect::PATH => {
-                    redirect::answer(node, request).await
+            let path = request.uri().path();
+            let response = match (subject.node(), &options.api) {
+                (Some(node), _) if path == redirect::PATH => redirect::answer(node, request).await,
+                (_, Some(api)) if path.starts_with(api.prefix()) => {
+                    self::api::serve(&**api, request).await
                 }
                 _ => answer(&*subject, &options, &request),
             };

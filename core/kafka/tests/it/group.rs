@@ -20,7 +20,7 @@ const PREFIX: &str = "MERIDIAN_TEST_PREFIX";
 type Owned = watch::Receiver<BTreeSet<Partition>>;
 
 fn group(member: &str) -> GroupOptions {
-    GroupOptions { id: "routers".to_owned(), member: member.to_owned(), session: SESSION }
+    GroupOptions { id: "routers".to_owned(), member: Some(member.to_owned()), session: SESSION }
 }
 
 async fn owns(what: &str, owned: Owned, count: u32) -> BTreeSet<Partition> {

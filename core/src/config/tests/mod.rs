@@ -1,5 +1,6 @@
 //! Every key, every fault, the environment, and what must never be shown.
 
+mod bridge;
 mod environment;
 mod faults;
 mod keys;

@@ -1,0 +1,168 @@
+//! `meridian bridge`: other services' topics become events, as `[bridge]` says.
+
+mod api;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use meridian_core::config::{self, BridgeRoute, Config, ConfigError, Fault, RegionStores};
+use meridian_core::seams::Log;
+use meridian_edge::{OpsOptions, PartState, serve_admin};
+use meridian_kafka::{KafkaLog, KafkaSource, SourceOptions};
+use meridian_region_router::bridge::{
+    Bridge, BridgeHandle, Bridged, Options as BridgeOptions, PartitionState, Start,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::process::{self, Signals};
+use crate::{logging, region};
+
+/// Turn records of other services' topics into events
+///
+/// Several of them share the topics' partitions; one that ends leaves its partitions to the others.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Options {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+const HELP: &str = "\
+Examples:
+  meridian bridge --config meridian.toml
+
+Health, readiness, metrics and control are on the admin address: /healthz, /readyz, /metrics,
+/ops/v1/bridge.";
+
+/// A bridge that gave no sign of life for so long loses its partitions to the others.
+const SESSION: Duration = Duration::from_secs(10);
+
+/// Bridges until it is told to stop.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let (config, stores) = region::configured(&options.config)?;
+    if config.bridge.routes.is_empty() {
+        let message = "missing: this command needs a `[bridge.routes.NAME]`".to_owned();
+        return Err(
+            ConfigError { faults: vec![Fault { key: "bridge.routes".into(), message }] }.into()
+        );
+    }
+    logging::start(&config.log)?;
+    process::runtime()?.block_on(serve(&config, &stores))
+}
+
+async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
+    let metrics = process::install_metrics()?;
+    let mut signals = Signals::listen()?;
+    let log = KafkaLog::open(region::kafka(&stores.kafka), region::log_name()?)
+        .await
+        .context("cannot open the log on Kafka")?;
+    let (mut state, log) = (log.state(), Arc::new(log));
+    let (sources, routes) = open(config, stores).await?;
+    let seam: Arc<dyn Log> = log.clone();
+    let bridge = Bridge::new(&seam, routes, BridgeOptions::default());
+    let handle = bridge.handle();
+    let stop = CancellationToken::new();
+    let render = metrics.clone();
+    let ops = OpsOptions {
+        parts: Arc::new({
+            let handle = handle.clone();
+            move || parts(&handle)
+        }),
+        metrics: Arc::new(move || render.render()),
+        console: None,
+        api: Some(Arc::new(api::BridgeApi::new(handle, config.auth.verifier()))),
+        fail: None,
+    };
+    let (admin, serving) = serve_admin(config.listen.admin, ops, stop.clone())
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen.admin))?;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(serving);
+    tasks.spawn(process::drain_histograms(metrics, stop.clone()));
+    tasks.spawn(bridge.run(stop.clone()));
+    announce(admin)?;
+    tokio::select! {
+        () = signals.next() => {}
+        // The next epoch has other records: a bridge that starts anew finds them.
+        () = region::superseded(&mut state) => {
+            tracing::warn!("the log went on to another epoch: this bridge ends, to be started anew");
+        }
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    for source in sources {
+        source.close().await;
+    }
+    log.close().await;
+    Ok(())
+}
+
+async fn open(
+    config: &Config,
+    stores: &RegionStores,
+) -> Result<(Vec<Arc<KafkaSource>>, Vec<Bridged>)> {
+    let (mut sources, mut routes) = (Vec::new(), Vec::new());
+    for route in &config.bridge.routes {
+        let options = source_options(&config.bridge, stores, route);
+        let source = KafkaSource::open(options)
+            .await
+            .with_context(|| format!("cannot read the topic of route {}", route.route.name))?;
+        let source = Arc::new(source);
+        let start = if route.from_earliest { Start::Earliest } else { Start::Latest };
+        sources.push(source.clone());
+        routes.push(Bridged { route: Arc::new(route.route.clone()), source, start });
+    }
+    Ok((sources, routes))
+}
+
+fn source_options(
+    bridge: &config::Bridge,
+    stores: &RegionStores,
+    route: &BridgeRoute,
+) -> SourceOptions {
+    let mut kafka = stores.kafka.clone();
+    if let Some(bootstrap) = &bridge.bootstrap {
+        kafka.bootstrap.clone_from(bootstrap);
+        kafka.properties.clone_from(&bridge.properties);
+    }
+    SourceOptions {
+        kafka: region::kafka(&kafka),
+        topic: route.topic.clone(),
+        dead_letter_topic: route.dead_letter_topic.clone(),
+        group: format!("{}.bridge.{}", kafka.topic_prefix, route.route.name),
+        session: SESSION,
+    }
+}
+
+/// A route is a part. One that is halted is missed, and the others go on.
+fn parts(handle: &BridgeHandle) -> Vec<PartState> {
+    let routes = handle.status().into_iter().map(|route| {
+        let trouble = route.partitions.iter().find(|partition| {
+            matches!(
+                partition.state,
+                PartitionState::Halted { .. } | PartitionState::Retrying { .. }
+            )
+        });
+        let lag: u64 = route.partitions.iter().filter_map(|partition| partition.lag_records).sum();
+        let detail = match trouble {
+            Some(partition) => format!("partition {}: {}", partition.partition, partition.state),
+            None => format!("{} partitions, {lag} records behind", route.partitions.len()),
+        };
+        let part = format!("bridge {}", route.route);
+        PartState { part, ready: trouble.is_none(), vital: false, detail }
+    });
+    routes.collect()
+}
+
+fn announce(admin: std::net::SocketAddr) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "admin http://{admin}")?;
+    out.flush()?;
+    Ok(())
+}
