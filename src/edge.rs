@@ -1,7 +1,6 @@
 //! `meridian edge`: a region's node that clients connect to, on the region's servers.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -21,9 +20,8 @@ use crate::{health, logging};
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Options {
-    /// The configuration
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: region::ConfigFile,
 }
 
 const HELP: &str = "\

@@ -1,7 +1,5 @@
 //! `meridian log`: what is recorded of the log's epochs, and beginning the next one.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use meridian_kafka::{EpochRecord, KafkaLog};
@@ -34,9 +32,8 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Where {
-    /// The configuration
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: region::ConfigFile,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {

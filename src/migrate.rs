@@ -1,7 +1,5 @@
 //! `meridian migrate`: brings a region's Postgres up to this version.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result};
 use clap::Args;
 
@@ -14,9 +12,8 @@ use crate::{process, region};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  meridian migrate --config meridian.toml")]
 pub(crate) struct Options {
-    /// The configuration
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: region::ConfigFile,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A region's servers: the log on Kafka, the backplane on Redis, the history on Postgres, opened as the
 //! configuration says. Owns nothing of what is done with them.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,9 +28,17 @@ pub(crate) struct Region {
     pub(crate) history: Arc<PostgresHistory>,
 }
 
+/// The option of each command that works on a region's servers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration
+    #[arg(long = "config", value_name = "FILE")]
+    path: PathBuf,
+}
+
 /// Reads a configuration that must name a region's servers.
-pub(crate) fn configured(file: &Path) -> Result<(Config, RegionStores)> {
-    let config = configuration::load(Some(file))?;
+pub(crate) fn configured(file: &ConfigFile) -> Result<(Config, RegionStores)> {
+    let config = configuration::load(Some(&file.path))?;
     let Some(stores) = config.stores.clone() else {
         let message = "missing: this command needs `[kafka]`, `[redis]` and `[postgres]`";
         return Err(ConfigError {

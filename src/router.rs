@@ -1,7 +1,6 @@
 //! `meridian router`: a region's router, which shares the log's partitions with the region's others.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +25,8 @@ use crate::{health, logging};
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Options {
-    /// The configuration
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: region::ConfigFile,
 }
 
 const HELP: &str = "\
