@@ -1927,6 +1927,15 @@ var Places = class {
     this.#places.push(place2);
     return place2;
   }
+  /** The nearest known one of those that a server names, by address or else by name. */
+  nearestOf(named) {
+    let best = null;
+    for (const { url, region } of named) {
+      const place2 = this.at(baseUrl(url) ?? "") ?? this.#places.find(({ name }) => name === region);
+      if (place2 && (best === null || place2.rttMs < best.rttMs)) best = place2;
+    }
+    return best;
+  }
   /** Takes over what a region said of itself and, where the application allows it, of others. */
   heard(place2, health) {
     place2.rttMs = health.rttMs;
@@ -1955,6 +1964,58 @@ var Places = class {
   }
 };
 
+// src/regions/redirects.ts
+var MOST = 2;
+var WINDOW_MS = 6e4;
+var Redirects = class {
+  #places;
+  #taken = [];
+  #pending = null;
+  /** Waits for what the region in use says of others. */
+  #asking = null;
+  constructor(places) {
+    this.#places = places;
+  }
+  /** When the one that is pending is due. */
+  nextAt() {
+    return this.#pending?.at ?? Infinity;
+  }
+  hear(redirect, at, now) {
+    const place2 = this.#places.nearestOf(redirect.places);
+    if (!place2) {
+      if (!at.mayAsk) return "ignore";
+      this.#asking = redirect;
+      return "ask";
+    }
+    if (place2 === at.here || place2 === at.underWay || place2 === this.#pending?.place) return "here";
+    this.#taken = this.#taken.filter((taken) => taken > now - WINDOW_MS);
+    if (this.#taken.length >= MOST) return "ignore";
+    this.#taken.push(now);
+    this.#pending = { place: place2, why: redirect.reason, at: now + Math.max(0, redirect.afterMs) };
+    return "follow";
+  }
+  /** The redirect that waited for an answer, once. */
+  asked() {
+    const asked = this.#asking;
+    this.#asking = null;
+    return asked;
+  }
+  /** Where to go now; what is pending until later stays, unless `dialing`: then there is no reason to wait. */
+  take(now, dialing) {
+    const pending = this.#pending;
+    if (!pending || !dialing && now < pending.at) return null;
+    this.#pending = null;
+    return pending;
+  }
+  leadsTo(place2) {
+    return this.#pending?.place === place2;
+  }
+  forget() {
+    this.#pending = null;
+    this.#asking = null;
+  }
+};
+
 // src/regions/regions.ts
 var STRIKES = 2;
 var STABLE_MS = 1e4;
@@ -1963,6 +2024,7 @@ var Regions = class {
   #places;
   #discover;
   #homing;
+  #redirects;
   #random;
   #home;
   /** Whether home was found well, and compared with the others, at least once. */
@@ -1981,6 +2043,7 @@ var Regions = class {
   constructor(policy, random) {
     this.#places = new Places(policy.urls, policy.discover, random);
     this.#discover = policy.discover;
+    this.#redirects = new Redirects(this.#places);
     this.#homing = new Homing(policy.homing, random);
     this.#random = random;
     this.#home = this.#places.first;
@@ -1992,7 +2055,8 @@ var Regions = class {
   /** When to send `timer`; `null` while nothing is planned. */
   wakeAt() {
     const background = this.#quiet ? Infinity : Math.min(this.#homing.nextAt(), this.#learnAt);
-    const at = Math.min(this.#round?.until ?? Infinity, background);
+    const sent = this.#live ? this.#redirects.nextAt() : Infinity;
+    const at = Math.min(this.#round?.until ?? Infinity, sent, background);
     return at === Infinity ? null : at;
   }
   handle(event, now) {
@@ -2014,7 +2078,7 @@ var Regions = class {
       case "probed":
         return this.#probed(event.url, event.health, now);
       case "redirect":
-        return this.#redirect(event.url);
+        return this.#redirect(event.redirect, this.#discover, now);
       case "offline":
         return this.#pause("offline");
       case "freeze":
@@ -2026,7 +2090,7 @@ var Regions = class {
     }
   }
   #pick(now) {
-    const aim = this.#aim;
+    const aim = this.#aim ?? this.#redirected(now, true);
     this.#aim = null;
     if (aim) return this.#dial(aim);
     if (this.#places.all.length === 1) return this.#dialCurrent(this.#home);
@@ -2041,10 +2105,10 @@ var Regions = class {
   }
   #dial(aim) {
     this.#dialing = aim;
-    return [{ type: "dial", url: aim.place.url }];
+    return [{ type: "dial", url: aim.place.url, ...aim.why === void 0 ? {} : { redirected: aim.why } }];
   }
   #timer(now) {
-    return [...this.#conclude(now), ...this.#background(now)];
+    return [...this.#conclude(now), ...this.#goWhereSent(now), ...this.#background(now)];
   }
   /** What is asked and planned while the client is connected. */
   #background(now) {
@@ -2067,7 +2131,8 @@ var Regions = class {
     }
     this.#round?.heard(url, health, now);
     if (this.#live && place2 === this.#home) this.#heardOfHome(health, now);
-    return this.#conclude(now);
+    const asked = this.#redirects.asked();
+    return [...this.#conclude(now), ...asked ? this.#redirect(asked, false, now) : []];
   }
   #heardOfHome(health, now) {
     const well = health !== null && isWell(health) && health.rttMs <= PROBE_MS;
@@ -2105,21 +2170,22 @@ var Regions = class {
     return [];
   }
   #dialed(now) {
-    const { place: place2, reason } = this.#dialing ?? { place: this.#home, reason: null };
+    const { place: place2, reason, why } = this.#dialing ?? { place: this.#home, reason: null };
     const before = this.#arrived;
     this.#dialing = null;
     this.#current = place2;
     this.#arrived = place2;
     this.#live = true;
     this.#liveSince = now;
-    if (reason === "redirect" && before) this.#places.hold(before, now);
+    if (why === "zone") this.#settleAt(place2);
+    else if (reason === "redirect" && before) this.#places.hold(before, now);
     if (place2 === this.#home) this.#homing.stop();
     else if (!this.#homing.away || before !== place2) this.#homing.start(now, this.#home.heldUntil);
     if (this.#discover && this.#places.all.length === 1 && this.#learnAt === Infinity) this.#planLearning(now);
     const again = this.#aim ? [{ type: "move" }] : [];
     if (before === place2) return again;
-    const why = reason ?? (before ? "failure" : "start");
-    return [{ type: "arrived", change: { region: place2.name, url: place2.url, reason: why } }, ...again];
+    const arrivedBy = reason ?? (before ? "failure" : "start");
+    return [{ type: "arrived", change: { region: place2.name, url: place2.url, reason: arrivedBy } }, ...again];
   }
   #dialFailed(error, now) {
     const dialing = this.#dialing;
@@ -2150,6 +2216,7 @@ var Regions = class {
     this.#round = null;
     this.#dialing = null;
     this.#aim = null;
+    this.#redirects.forget();
     return this.#down();
   }
   /** There is no connection; a dial that is under way goes on. */
@@ -2163,11 +2230,37 @@ var Regions = class {
     this.#strikes += 1;
     if (this.#strikes >= STRIKES) place2.failedAt = now;
   }
-  #redirect(url) {
-    const place2 = this.#places.add(url);
-    if (!place2 || this.#live && place2 === this.#current) return [];
-    this.#aim = { place: place2, reason: "redirect" };
-    return this.#live ? [{ type: "move" }] : [];
+  #redirect(redirect, mayAsk, now) {
+    const asked = this.#current ?? this.#home;
+    const underWay = [this.#aim, this.#dialing].find((aim) => aim?.reason === "redirect")?.place ?? null;
+    const here = this.#live ? this.#current : null;
+    const verdict = this.#redirects.hear(redirect, { here, underWay, mayAsk }, now);
+    if (verdict === "here") return [];
+    if (verdict === "ask") return [{ type: "probe", urls: [asked.url] }];
+    const followed = verdict === "follow";
+    const notice = { urls: redirect.places.map(({ url }) => url), reason: redirect.reason, followed };
+    return [{ type: "redirected", notice }, ...followed ? this.#goWhereSent(now) : []];
+  }
+  /** Whether this client is on its way to one of these places because a server sent it. */
+  isSentTo(named) {
+    const place2 = this.#places.nearestOf(named);
+    const aims = [this.#aim, this.#dialing].some((aim) => aim?.reason === "redirect" && aim.place === place2);
+    return place2 !== null && (aims || this.#redirects.leadsTo(place2));
+  }
+  #redirected(now, dialing) {
+    const going = this.#redirects.take(now, dialing);
+    return going && { ...going, reason: "redirect" };
+  }
+  #goWhereSent(now) {
+    const aim = this.#live ? this.#redirected(now, false) : null;
+    if (!aim) return [];
+    this.#aim = aim;
+    return [{ type: "move" }];
+  }
+  /** This place is home from now on: where home was is of no use to this client. */
+  #settleAt(place2) {
+    this.#home = place2;
+    this.#settled = true;
   }
   #pause(why) {
     this.#paused[why] = true;
@@ -2211,9 +2304,10 @@ var Navigator = class {
     this.#wanting = ready;
     this.#handle({ type: "pick" });
   }
-  /** Goes elsewhere because the server says so. */
-  redirect(url) {
-    this.#handle({ type: "redirect", url });
+  /** Goes elsewhere because the server says so; whether it does. */
+  redirect(redirect) {
+    this.#handle({ type: "redirect", redirect });
+    return this.#regions.isSentTo(redirect.places);
   }
   /** How the region that answered the dial calls itself; `dialed` follows. */
   named(name) {
@@ -2252,12 +2346,14 @@ var Navigator = class {
       case "dial": {
         const ready = this.#wanting;
         this.#wanting = null;
-        return ready?.(action2.url);
+        return ready?.(action2.url, action2.redirected);
       }
       case "move":
         return this.#events.move();
       case "arrived":
         return this.#events.arrived(action2.change);
+      case "redirected":
+        return this.#events.redirected(action2.notice);
     }
   }
   async #probe(url) {
@@ -2296,7 +2392,8 @@ var Engine = class {
     this.#navigator = new Navigator({ ...setup.regions, online: setup.online, clock }, {
       move: () => this.handle({ type: "move" }),
       // Told when the machine is done with what it handles, so that a listener may close the client.
-      arrived: (change) => queueMicrotask(() => this.#events.region(change))
+      arrived: (change) => queueMicrotask(() => this.#events.region(change)),
+      redirected: (notice) => queueMicrotask(() => this.#events.redirect(notice))
     });
     const policy = { ...setup.machine, canRenewToken: setup.token.canRenew };
     this.#machine = new Machine(policy, () => clock.random());
@@ -2328,6 +2425,11 @@ var Engine = class {
   /** Ends the current session for a reason that asks for a new connection. */
   reconnect(error) {
     this.#current?.fail(error);
+  }
+  /** Whether this client goes to where a channel is that is not here. */
+  followsZone(error) {
+    if (error.code !== "wrong_region" || error.elsewhere.length === 0) return false;
+    return this.#navigator.redirect({ places: error.elsewhere, reason: "zone", afterMs: 0 });
   }
   /** Gets a fresh token from the application and gives it to the running session. */
   renewToken() {
@@ -2380,7 +2482,7 @@ var Engine = class {
     this.#setup.token.current().then(
       (token) => {
         if (generation !== this.#generation) return;
-        this.#navigator.pick((url) => this.#race(generation, url, token));
+        this.#navigator.pick((url, redirected) => this.#race(generation, url, token, redirected));
       },
       (error) => {
         if (generation !== this.#generation) return;
@@ -2390,12 +2492,13 @@ var Engine = class {
       }
     );
   }
-  #race(generation, url, token) {
+  #race(generation, url, token, redirected) {
     const { cause } = this.#ending;
     const greeting = {
       ...this.#setup.greeting,
       ...token === void 0 ? {} : { token },
-      ...cause === void 0 ? {} : { reconnect: cause }
+      ...cause === void 0 ? {} : { reconnect: cause },
+      ...redirected === void 0 ? {} : { redirected }
     };
     this.#attempt = this.#dialer.dial(
       url,
@@ -2411,6 +2514,8 @@ var Engine = class {
         this.#attempt = null;
         this.#events.fault(error);
         this.handle({ type: "dial_failed", error });
+        const full = error.code === "too_many_sessions" && error.elsewhere.length > 0;
+        if (full && !this.#current) this.#navigator.redirect({ places: error.elsewhere, reason: "overload", afterMs: 0 });
       }
     );
   }
@@ -2434,6 +2539,10 @@ var Engine = class {
       this.#ending.drained();
       this.#events.drain(message.afterMs);
       return this.handle({ type: "drain", afterMs: message.afterMs });
+    }
+    if (message.type === "redirect") {
+      if (session === this.#current) this.#navigator.redirect(message);
+      return;
     }
     if (message.type !== "error") return this.#events.message(session, message, lane, bytes);
     if (message.error.action === "refresh") this.renewToken();
@@ -3495,7 +3604,8 @@ var Follow = class {
   /** Does what the error asks for, then subscribes again after a while; or ends. */
   #recover(error) {
     const hopeless = error.action === "refresh" && !this.#patience.mayRefresh();
-    if (hopeless || error.action === "stop") return this.#end(error);
+    const ends = hopeless || error.action === "stop" && !this.#port.followsZone(error);
+    if (ends) return this.#end(error);
     if (error.action === "refresh") this.#port.renewToken();
     else if (error.action === "reconnect") this.#port.reconnect(error);
     this.#wait(Math.max(error.retryAfterMs ?? 0, this.#patience.retryMs()));
@@ -4078,6 +4188,7 @@ var MeridianClient = class {
       wakeBy: (at) => this.#registry.wakeBy(at),
       renewToken: () => this.#engine.renewToken(),
       reconnect: (error) => this.#engine.reconnect(error),
+      followsZone: (error) => this.#engine.followsZone(error),
       fault: (error) => this.#emitter.emit("error", error),
       gap: (gap) => this.#emitter.emit("gap", gap),
       ended: (subscription) => {
@@ -4113,6 +4224,10 @@ var MeridianClient = class {
       region: (change) => {
         if (change.reason !== "start") this.#counters.moves[change.reason] += 1;
         this.#emitter.emit("region", change);
+      },
+      redirect: (notice) => {
+        if (!notice.followed) this.#counters.redirectsIgnored += 1;
+        this.#emitter.emit("redirect", notice);
       },
       fault: (error) => this.#emitter.emit("error", error),
       idle: (session) => session.unanswered === 0 && this.#registry.idle(session)
@@ -4158,7 +4273,8 @@ function newStats() {
     chainBreaks: 0,
     overflows: 0,
     resubscribes: 0,
-    moves: { failure: 0, home: 0, redirect: 0 }
+    moves: { failure: 0, home: 0, redirect: 0 },
+    redirectsIgnored: 0
   };
 }
 export {

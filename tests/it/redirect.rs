@@ -1,14 +1,16 @@
 //! Clients sent elsewhere: by an operator, by a full node, by a channel whose records are not here.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use meridian_client::Transport;
+use meridian_client::{Choice, Client, Transport};
 use serde_json::{Value, json};
 
 use crate::client::token;
-use crate::node::Node;
+use crate::node::{Node, eventually, eventually_async};
 use crate::peer::{Opening, Peer};
 use crate::request::{Answer, Request};
+use crate::witnesses::{Cast, Witnesses};
 
 /// Another region, which nobody ever dials.
 const ELSEWHERE: &str = "[regions.far]\nurl = \"https://far.example\"\n";
@@ -132,7 +134,7 @@ on_both! {
         assert_eq!(refusal["elsewhere"], json!([{ "region": "far", "url": "https://far.example" }]));
         assert_eq!(closed, (4043, "too_many_sessions".to_owned()));
         // The one that was refused may take a moment to be gone.
-        let sent = crate::node::eventually_async("a place", || async {
+        let sent = eventually_async("a place", || async {
             let mut peer = Opening::new().open(&node, transport).await.ok()?;
             let body = json!({ "protocol": 1, "token": token("ben"), "redirected": "overload" });
             let reply = peer.ask("connect", body).await;
@@ -183,4 +185,38 @@ async fn orders_that_make_no_sense_are_refused() {
     assert_eq!(operator(&node, "PUT", None).await.status, 405);
     let answer = operator(&node, "GET", None).await;
     assert_eq!((answer.status, &read(&answer)["redirect"]), (200, &Value::Null));
+}
+
+/// An embedded pair of regions: clients of both transports move at an operator's word, while others
+/// publish and move as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_move_to_the_other_region_without_a_gap_or_a_repeat() {
+    let node = Node::start_with("", &["--listen", "127.0.0.1:0", "--regions", "2"]).await;
+    let (other, certificate) = node.others[0];
+    let door = |_, transport| {
+        Client::builder(node.url())
+            .region(format!("http://{other}"))
+            .certificate_hash(node.certificate)
+            .certificate_hash(certificate)
+            .transport(Choice::Only(transport))
+            .connect_timeout(Duration::from_secs(30))
+    };
+    let cast = Cast { publishers: 2, readers: 16, channels: 4, pace: Duration::from_millis(5) };
+    let witnesses = Witnesses::start_at(&door, &cast).await;
+    eventually("events", || (witnesses.acknowledged() >= 100).then_some(())).await;
+    let here = read(&operator(&node, "GET", None).await)["connections"].as_u64().expect("a number");
+    assert!(here >= 9, "most found the first region as near as the second: {here}");
+    let ask = json!({ "region": "region-2", "spread_ms": 1_000 });
+    assert_eq!(operator(&node, "POST", Some(ask)).await.status, 202);
+    eventually_async("an empty region", || async {
+        let told = read(&operator(&node, "GET", None).await);
+        (told["connections"] == 0).then_some(())
+    })
+    .await;
+    let after = witnesses.acknowledged() + 100;
+    eventually("more events", || (witnesses.acknowledged() >= after).then_some(())).await;
+    assert!(node.metric("meridian_redirected_total", "drain").await >= here as f64);
+    let verdict = witnesses.finish_at(&door).await;
+    assert!(verdict.acknowledged >= 200 && verdict.unacknowledged == 0, "{verdict:?}");
+    assert!(verdict.reconnects >= 8, "{verdict:?}");
 }

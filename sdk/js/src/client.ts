@@ -10,7 +10,8 @@ import { MeridianError } from './errors.js';
 import { watchPage } from './lifecycle.js';
 import { settle, type ClientOptions, type Settings } from './options.js';
 import { Publisher, type BatchEvent, type PublishOptions, type PublishResult } from './publish.js';
-import type { RegionChange } from './regions/regions.js';
+import type { RedirectNotice } from './regions/redirects.js';
+import type { RegionChange } from './regions/events.js';
 import { Registry } from './registry.js';
 import { ackCall, historyCall, type HistoryRange } from './requests.js';
 import { Subscription, type SubscribeOptions, type SubscriptionHost } from './subscription.js';
@@ -26,6 +27,8 @@ export interface ClientEvents extends Record<string, unknown> {
   drain: number;
   /** Connected in another region than before, or for the first time. */
   region: RegionChange;
+  /** The server sends this client to another region, and whether it goes. */
+  redirect: RedirectNotice;
   /** Every fault, also those that the client heals by itself. */
   error: MeridianError;
   /** The client stopped and does not come back by itself. */
@@ -192,6 +195,7 @@ export class MeridianClient {
       wakeBy: (at) => this.#registry.wakeBy(at),
       renewToken: () => this.#engine.renewToken(),
       reconnect: (error) => this.#engine.reconnect(error),
+      followsZone: (error) => this.#engine.followsZone(error),
       fault: (error) => this.#emitter.emit('error', error),
       gap: (gap) => this.#emitter.emit('gap', gap),
       ended: (subscription) => {
@@ -228,6 +232,10 @@ export class MeridianClient {
       region: (change) => {
         if (change.reason !== 'start') this.#counters.moves[change.reason] += 1;
         this.#emitter.emit('region', change);
+      },
+      redirect: (notice) => {
+        if (!notice.followed) this.#counters.redirectsIgnored += 1;
+        this.#emitter.emit('redirect', notice);
       },
       fault: (error) => this.#emitter.emit('error', error),
       idle: (session) => session.unanswered === 0 && this.#registry.idle(session),
@@ -270,6 +278,6 @@ function newStats(): Stats {
   return {
     transport: null, connects: 0, reconnects: 0, events: 0, duplicates: 0, gaps: 0,
     skipped: 0, chainBreaks: 0, overflows: 0, resubscribes: 0,
-    moves: { failure: 0, home: 0, redirect: 0 },
+    moves: { failure: 0, home: 0, redirect: 0 }, redirectsIgnored: 0,
   };
 }

@@ -7,7 +7,8 @@ import { Ending } from './ending.js';
 import { asMeridianError, MeridianError } from './errors.js';
 import { Machine, type MachineAction, type MachineEvent, type MachinePolicy } from './machine.js';
 import { Navigator, type NavigatorSetup } from './regions/navigator.js';
-import type { RegionChange } from './regions/regions.js';
+import type { RedirectNotice } from './regions/redirects.js';
+import type { RegionChange } from './regions/events.js';
 import type { Session } from './session.js';
 import type { TokenSource } from './token.js';
 import type { ClientState } from './types.js';
@@ -26,6 +27,8 @@ export interface EngineEvents {
   drain(afterMs: number): void;
   /** The client is connected in another region than before. */
   region(change: RegionChange): void;
+  /** The server sends this client to another region, and whether it goes. */
+  redirect(notice: RedirectNotice): void;
   /** A fault that ends nothing. */
   fault(error: MeridianError): void;
   /** Whether nothing depends on this session any more. */
@@ -75,6 +78,7 @@ export class Engine {
       move: () => this.handle({ type: 'move' }),
       // Told when the machine is done with what it handles, so that a listener may close the client.
       arrived: (change) => queueMicrotask(() => this.#events.region(change)),
+      redirected: (notice) => queueMicrotask(() => this.#events.redirect(notice)),
     });
     const policy = { ...setup.machine, canRenewToken: setup.token.canRenew };
     this.#machine = new Machine(policy, () => clock.random());
@@ -112,6 +116,12 @@ export class Engine {
   /** Ends the current session for a reason that asks for a new connection. */
   reconnect(error: MeridianError): void {
     this.#current?.fail(error);
+  }
+
+  /** Whether this client goes to where a channel is that is not here. */
+  followsZone(error: MeridianError): boolean {
+    if (error.code !== 'wrong_region' || error.elsewhere.length === 0) return false;
+    return this.#navigator.redirect({ places: error.elsewhere, reason: 'zone', afterMs: 0 });
   }
 
   /** Gets a fresh token from the application and gives it to the running session. */
@@ -160,7 +170,7 @@ export class Engine {
     this.#setup.token.current().then(
       (token) => {
         if (generation !== this.#generation) return;
-        this.#navigator.pick((url) => this.#race(generation, url, token));
+        this.#navigator.pick((url, redirected) => this.#race(generation, url, token, redirected));
       },
       (error: unknown) => {
         if (generation !== this.#generation) return;
@@ -171,12 +181,13 @@ export class Engine {
     );
   }
 
-  #race(generation: number, url: string, token: string | undefined): void {
+  #race(generation: number, url: string, token: string | undefined, redirected: string | undefined): void {
     const { cause } = this.#ending;
     const greeting = {
       ...this.#setup.greeting,
       ...(token === undefined ? {} : { token }),
       ...(cause === undefined ? {} : { reconnect: cause }),
+      ...(redirected === undefined ? {} : { redirected }),
     };
     this.#attempt = this.#dialer.dial(
       url,
@@ -192,6 +203,9 @@ export class Engine {
         this.#attempt = null;
         this.#events.fault(error);
         this.handle({ type: 'dial_failed', error });
+        // Beside a running connection there is no need to go anywhere.
+        const full = error.code === 'too_many_sessions' && error.elsewhere.length > 0;
+        if (full && !this.#current) this.#navigator.redirect({ places: error.elsewhere, reason: 'overload', afterMs: 0 });
       },
     );
   }
@@ -217,6 +231,10 @@ export class Engine {
       this.#ending.drained();
       this.#events.drain(message.afterMs);
       return this.handle({ type: 'drain', afterMs: message.afterMs });
+    }
+    if (message.type === 'redirect') {
+      if (session === this.#current) this.#navigator.redirect(message);
+      return;
     }
     if (message.type !== 'error') return this.#events.message(session, message, lane, bytes);
     if (message.error.action === 'refresh') this.renewToken();

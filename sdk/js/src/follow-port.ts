@@ -23,6 +23,8 @@ export interface FollowPort {
   wakeBy(at: number): void;
   renewToken(): void;
   reconnect(error: MeridianError): void;
+  /** Whether the client goes to a region that keeps the channel's events; then asking again makes sense. */
+  followsZone(error: MeridianError): boolean;
 }
 
 /** The application's side of a channel. */

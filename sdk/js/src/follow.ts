@@ -247,7 +247,8 @@ export class Follow {
   /** Does what the error asks for, then subscribes again after a while; or ends. */
   #recover(error: MeridianError): void {
     const hopeless = error.action === 'refresh' && !this.#patience.mayRefresh();
-    if (hopeless || error.action === 'stop') return this.#end(error);
+    const ends = hopeless || (error.action === 'stop' && !this.#port.followsZone(error));
+    if (ends) return this.#end(error);
     if (error.action === 'refresh') this.#port.renewToken();
     else if (error.action === 'reconnect') this.#port.reconnect(error);
     this.#wait(Math.max(error.retryAfterMs ?? 0, this.#patience.retryMs()));

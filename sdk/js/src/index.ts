@@ -2,7 +2,7 @@
 
 export { MeridianClient, type ClientEvents } from './client.js';
 export type { ClientOptions } from './options.js';
-export { MeridianError, type ErrorAction } from './errors.js';
+export { MeridianError, type ErrorAction, type RegionPlace } from './errors.js';
 export { Subscription, type SubscribeOptions } from './subscription.js';
 export type { Start } from './follow-port.js';
 export type { BatchEvent, PublishOptions, PublishResult } from './publish.js';
@@ -10,7 +10,8 @@ export type { HistoryRange } from './requests.js';
 export { localStorageCursors, memoryCursors, type CursorStore } from './cursors.js';
 export { memoryStorage, type KeyValueStorage } from './transport/memory.js';
 export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
-export type { RegionChange, RegionReason } from './regions/regions.js';
+export type { RegionChange, RegionReason } from './regions/events.js';
+export type { RedirectNotice } from './regions/redirects.js';
 export type { Fetch, ProbeInit } from './regions/probe.js';
 export type { BackoffPolicy } from './backoff.js';
 export type { Clock } from './clock.js';

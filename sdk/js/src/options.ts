@@ -9,7 +9,7 @@ import { MeridianError } from './errors.js';
 import { currentPage, type Page } from './lifecycle.js';
 import { baseUrl } from './regions/health.js';
 import type { Fetch } from './regions/probe.js';
-import type { RegionsPolicy } from './regions/regions.js';
+import type { RegionsPolicy } from './regions/events.js';
 import type { TokenOption } from './token.js';
 import type { Dials } from './transport/link.js';
 import { defaultStorage, type KeyValueStorage } from './transport/memory.js';

@@ -113,4 +113,6 @@ export interface Stats {
   resubscribes: number;
   /** Arrivals in another region, by what moved the client. */
   moves: { failure: number; home: number; redirect: number };
+  /** Redirects not followed: to a region that this client does not know, or more than two a minute. */
+  redirectsIgnored: number;
 }

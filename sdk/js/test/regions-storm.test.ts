@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MeridianError } from '../src/errors.js';
-import { Regions, type RegionAction, type RegionEvent } from '../src/regions/regions.js';
+import type { RegionAction, RegionEvent } from '../src/regions/events.js';
+import { Regions } from '../src/regions/regions.js';
 import { readHealth } from '../src/regions/health.js';
 import { randomFrom, seedOf } from './support/clock.js';
 
@@ -56,7 +57,7 @@ class Simulated {
       }
     } else if (action.type === 'move') this.handle({ type: 'pick' });
     else if (action.type === 'arrived') this.arrivals.push({ url: action.change.url, at: this.#now });
-    else this.handle(this.#up(action.url) ? { type: 'dialed' } : { type: 'dial_failed', error: lost });
+    else if (action.type === 'dial') this.handle(this.#up(action.url) ? { type: 'dialed' } : { type: 'dial_failed', error: lost });
   }
 
   #up(url: string): boolean {
@@ -114,21 +115,6 @@ test('a home that flaps is left alone for longer each time', () => {
     feed({ type: 'pick' }, { type: 'dialed' });
   }
   for (const [i, wait] of waits.slice(1).entries()) assert.ok(wait > (waits[i] as number) * 1.5 || wait > 400_000, String(waits));
-});
-
-test('a redirect moves at once, to a place unknown before as well, and holds the one it left', () => {
-  const regions = new Regions({ urls: [HOME, OTHER], discover: false, homing: { probeMs: 30_000, spreadMs: 0 } }, () => 0.5);
-  const well = (url: string, rttMs: number): RegionEvent => ({ type: 'probed', url, health: readHealth({ region: '', state: 'serving' }, rttMs) });
-  regions.handle({ type: 'pick' }, 0);
-  regions.handle(well(HOME, 10), 10);
-  assert.deepEqual(regions.handle(well(OTHER, 90), 90), [{ type: 'dial', url: HOME }]);
-  regions.handle({ type: 'dialed' }, 100);
-  assert.deepEqual(regions.handle({ type: 'redirect', url: 'https://ap/' }, 20_000), [{ type: 'move' }]);
-  assert.deepEqual(regions.handle({ type: 'pick' }, 20_000), [{ type: 'dial', url: 'https://ap' }]);
-  const [arrived] = regions.handle({ type: 'dialed' }, 20_100);
-  assert.deepEqual(arrived, { type: 'arrived', change: { region: 'https://ap', url: 'https://ap', reason: 'redirect' } });
-  assert.ok((regions.wakeAt() as number) >= 20_100 + 22_500 + 30_000, 'home is asked after its time is up');
-  assert.deepEqual(regions.handle({ type: 'redirect', url: 'nowhere' }, 21_000), []);
 });
 
 /** The width of the middle nine tenths. */

@@ -4,7 +4,9 @@
 import { Alarm, type Clock } from '../clock.js';
 import type { MachineEvent } from '../machine.js';
 import { probe, type Fetch } from './probe.js';
-import { Regions, type RegionAction, type RegionChange, type RegionEvent, type RegionsPolicy } from './regions.js';
+import type { Redirect, RedirectNotice } from './redirects.js';
+import type { RegionAction, RegionChange, RegionEvent, RegionsPolicy } from './events.js';
+import { Regions } from './regions.js';
 
 export interface NavigatorSetup {
   readonly policy: RegionsPolicy;
@@ -17,14 +19,19 @@ export interface NavigatorEvents {
   /** Dial beside the running connection. */
   move(): void;
   arrived(change: RegionChange): void;
+  /** What becomes of a redirect. */
+  redirected(notice: RedirectNotice): void;
 }
+
+/** The address to dial, and why a server sent this client there, if one did. */
+type Ready = (url: string, redirected: string | undefined) => void;
 
 export class Navigator {
   readonly #setup: NavigatorSetup;
   readonly #events: NavigatorEvents;
   readonly #regions: Regions;
   readonly #alarm: Alarm;
-  #wanting: ((url: string) => void) | null = null;
+  #wanting: Ready | null = null;
 
   constructor(setup: NavigatorSetup, events: NavigatorEvents) {
     this.#setup = setup;
@@ -40,14 +47,15 @@ export class Navigator {
   }
 
   /** Answers with the address to dial: at once, unless regions must be probed first. */
-  pick(ready: (url: string) => void): void {
+  pick(ready: Ready): void {
     this.#wanting = ready;
     this.#handle({ type: 'pick' });
   }
 
-  /** Goes elsewhere because the server says so. */
-  redirect(url: string): void {
-    this.#handle({ type: 'redirect', url });
+  /** Goes elsewhere because the server says so; whether it does. */
+  redirect(redirect: Redirect): boolean {
+    this.#handle({ type: 'redirect', redirect });
+    return this.#regions.isSentTo(redirect.places);
   }
 
   /** How the region that answered the dial calls itself; `dialed` follows. */
@@ -89,10 +97,11 @@ export class Navigator {
       case 'dial': {
         const ready = this.#wanting;
         this.#wanting = null;
-        return ready?.(action.url);
+        return ready?.(action.url, action.redirected);
       }
       case 'move': return this.#events.move();
       case 'arrived': return this.#events.arrived(action.change);
+      case 'redirected': return this.#events.redirected(action.notice);
     }
   }
 

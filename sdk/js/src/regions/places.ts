@@ -2,6 +2,7 @@
 // alone and how long. Pure.
 
 import { backoffMs } from '../backoff.js';
+import type { RegionPlace } from '../errors.js';
 import { baseUrl, isSecure, type Health } from './health.js';
 
 export interface Place {
@@ -52,6 +53,16 @@ export class Places {
     const place = { url, name: url, rttMs: Infinity, failures: 0, heldUntil: 0, failedAt: -Infinity };
     this.#places.push(place);
     return place;
+  }
+
+  /** The nearest known one of those that a server names, by address or else by name. */
+  nearestOf(named: readonly RegionPlace[]): Place | null {
+    let best: Place | null = null;
+    for (const { url, region } of named) {
+      const place = this.at(baseUrl(url) ?? '') ?? this.#places.find(({ name }) => name === region);
+      if (place && (best === null || place.rttMs < best.rttMs)) best = place;
+    }
+    return best;
   }
 
   /** Takes over what a region said of itself and, where the application allows it, of others. */

@@ -4,46 +4,11 @@
 import type { MeridianError } from '../errors.js';
 import { speaksAgainst } from './fault.js';
 import { isWell, type Health } from './health.js';
-import { Homing, type HomingPolicy } from './homing.js';
+import type { RegionAction, RegionEvent, RegionReason, RegionsPolicy } from './events.js';
+import { Homing } from './homing.js';
 import { Places, type Place } from './places.js';
+import { Redirects, type Redirect } from './redirects.js';
 import { Round, PROBE_MS, TIE_MS } from './round.js';
-
-/** Why a client is where it is. */
-export type RegionReason = 'start' | 'failure' | 'home' | 'redirect';
-
-export interface RegionChange {
-  /** As the region calls itself, else its address. */
-  readonly region: string;
-  readonly url: string;
-  readonly reason: RegionReason;
-}
-
-export interface RegionsPolicy {
-  /** Base addresses; the first is home until a nearer one is found well beside it. */
-  readonly urls: readonly string[];
-  /** Whether regions that an answer names are used too. */
-  readonly discover: boolean;
-  readonly homing: HomingPolicy;
-}
-
-export type RegionEvent =
-  /** A dial is wanted. */
-  | { type: 'pick' }
-  | { type: 'timer' | 'dialed' | 'offline' | 'online' | 'freeze' | 'wake' | 'dropped' }
-  | { type: 'dial_failed' | 'lost'; error: MeridianError }
-  /** How the region that answers the dial calls itself. */
-  | { type: 'named'; name: string }
-  /** A probe was answered, or no answer comes. */
-  | { type: 'probed'; url: string; health: Health | null }
-  /** The server sends this client elsewhere. */
-  | { type: 'redirect'; url: string };
-
-export type RegionAction =
-  | { type: 'probe'; urls: readonly string[] }
-  | { type: 'dial'; url: string }
-  /** Dial beside the running connection; `pick` follows. */
-  | { type: 'move' }
-  | { type: 'arrived'; change: RegionChange };
 
 /** Failures in a row before a region is left: the first may be one node's, another answers there. */
 const STRIKES = 2;
@@ -52,12 +17,13 @@ const STABLE_MS = 10_000;
 /** One that lived this long makes a region trusted as if it had never failed. */
 const TRUSTED_MS = 120_000;
 
-type Aim = { place: Place; reason: RegionReason | null };
+type Aim = { place: Place; reason: RegionReason | null; why?: string };
 
 export class Regions {
   readonly #places: Places;
   readonly #discover: boolean;
   readonly #homing: Homing;
+  readonly #redirects: Redirects;
   readonly #random: () => number;
   #home: Place;
   /** Whether home was found well, and compared with the others, at least once. */
@@ -77,6 +43,7 @@ export class Regions {
   constructor(policy: RegionsPolicy, random: () => number) {
     this.#places = new Places(policy.urls, policy.discover, random);
     this.#discover = policy.discover;
+    this.#redirects = new Redirects(this.#places);
     this.#homing = new Homing(policy.homing, random);
     this.#random = random;
     this.#home = this.#places.first;
@@ -90,7 +57,9 @@ export class Regions {
   /** When to send `timer`; `null` while nothing is planned. */
   wakeAt(): number | null {
     const background = this.#quiet ? Infinity : Math.min(this.#homing.nextAt(), this.#learnAt);
-    const at = Math.min(this.#round?.until ?? Infinity, background);
+    // Without a connection the next dial goes there by itself.
+    const sent = this.#live ? this.#redirects.nextAt() : Infinity;
+    const at = Math.min(this.#round?.until ?? Infinity, sent, background);
     return at === Infinity ? null : at;
   }
 
@@ -104,7 +73,7 @@ export class Regions {
       case 'lost': return this.#lost(event.error, now);
       case 'dropped': return this.#dropped();
       case 'probed': return this.#probed(event.url, event.health, now);
-      case 'redirect': return this.#redirect(event.url);
+      case 'redirect': return this.#redirect(event.redirect, this.#discover, now);
       case 'offline': return this.#pause('offline');
       case 'freeze': return this.#pause('frozen');
       case 'online': return this.#resume('offline', now);
@@ -113,7 +82,7 @@ export class Regions {
   }
 
   #pick(now: number): RegionAction[] {
-    const aim = this.#aim;
+    const aim = this.#aim ?? this.#redirected(now, true);
     this.#aim = null;
     if (aim) return this.#dial(aim);
     if (this.#places.all.length === 1) return this.#dialCurrent(this.#home);
@@ -130,11 +99,11 @@ export class Regions {
 
   #dial(aim: Aim): RegionAction[] {
     this.#dialing = aim;
-    return [{ type: 'dial', url: aim.place.url }];
+    return [{ type: 'dial', url: aim.place.url, ...(aim.why === undefined ? {} : { redirected: aim.why }) }];
   }
 
   #timer(now: number): RegionAction[] {
-    return [...this.#conclude(now), ...this.#background(now)];
+    return [...this.#conclude(now), ...this.#goWhereSent(now), ...this.#background(now)];
   }
 
   /** What is asked and planned while the client is connected. */
@@ -159,7 +128,8 @@ export class Regions {
     }
     this.#round?.heard(url, health, now);
     if (this.#live && place === this.#home) this.#heardOfHome(health, now);
-    return this.#conclude(now);
+    const asked = this.#redirects.asked();
+    return [...this.#conclude(now), ...(asked ? this.#redirect(asked, false, now) : [])];
   }
 
   #heardOfHome(health: Health | null, now: number): void {
@@ -203,22 +173,23 @@ export class Regions {
   }
 
   #dialed(now: number): RegionAction[] {
-    const { place, reason } = this.#dialing ?? { place: this.#home, reason: null };
+    const { place, reason, why }: Aim = this.#dialing ?? { place: this.#home, reason: null };
     const before = this.#arrived;
     this.#dialing = null;
     this.#current = place;
     this.#arrived = place;
     this.#live = true;
     this.#liveSince = now;
-    if (reason === 'redirect' && before) this.#places.hold(before, now);
+    if (why === 'zone') this.#settleAt(place);
+    else if (reason === 'redirect' && before) this.#places.hold(before, now);
     if (place === this.#home) this.#homing.stop();
     else if (!this.#homing.away || before !== place) this.#homing.start(now, this.#home.heldUntil);
     if (this.#discover && this.#places.all.length === 1 && this.#learnAt === Infinity) this.#planLearning(now);
     // What was aimed at while another dial was under way comes now.
     const again: RegionAction[] = this.#aim ? [{ type: 'move' }] : [];
     if (before === place) return again;
-    const why = reason ?? (before ? 'failure' : 'start');
-    return [{ type: 'arrived', change: { region: place.name, url: place.url, reason: why } }, ...again];
+    const arrivedBy = reason ?? (before ? 'failure' : 'start');
+    return [{ type: 'arrived', change: { region: place.name, url: place.url, reason: arrivedBy } }, ...again];
   }
 
   #dialFailed(error: MeridianError, now: number): RegionAction[] {
@@ -254,6 +225,7 @@ export class Regions {
     this.#round = null;
     this.#dialing = null;
     this.#aim = null;
+    this.#redirects.forget();
     return this.#down();
   }
 
@@ -270,11 +242,41 @@ export class Regions {
     if (this.#strikes >= STRIKES) place.failedAt = now;
   }
 
-  #redirect(url: string): RegionAction[] {
-    const place = this.#places.add(url);
-    if (!place || (this.#live && place === this.#current)) return [];
-    this.#aim = { place, reason: 'redirect' };
-    return this.#live ? [{ type: 'move' }] : [];
+  #redirect(redirect: Redirect, mayAsk: boolean, now: number): RegionAction[] {
+    const asked = this.#current ?? this.#home;
+    const underWay = [this.#aim, this.#dialing].find((aim) => aim?.reason === 'redirect')?.place ?? null;
+    const here = this.#live ? this.#current : null;
+    const verdict = this.#redirects.hear(redirect, { here, underWay, mayAsk }, now);
+    if (verdict === 'here') return [];
+    if (verdict === 'ask') return [{ type: 'probe', urls: [asked.url] }];
+    const followed = verdict === 'follow';
+    const notice = { urls: redirect.places.map(({ url }) => url), reason: redirect.reason, followed };
+    return [{ type: 'redirected', notice }, ...(followed ? this.#goWhereSent(now) : [])];
+  }
+
+  /** Whether this client is on its way to one of these places because a server sent it. */
+  isSentTo(named: Redirect['places']): boolean {
+    const place = this.#places.nearestOf(named);
+    const aims = [this.#aim, this.#dialing].some((aim) => aim?.reason === 'redirect' && aim.place === place);
+    return place !== null && (aims || this.#redirects.leadsTo(place));
+  }
+
+  #redirected(now: number, dialing: boolean): Aim | null {
+    const going = this.#redirects.take(now, dialing);
+    return going && { ...going, reason: 'redirect' };
+  }
+
+  #goWhereSent(now: number): RegionAction[] {
+    const aim = this.#live ? this.#redirected(now, false) : null;
+    if (!aim) return [];
+    this.#aim = aim;
+    return [{ type: 'move' }];
+  }
+
+  /** This place is home from now on: where home was is of no use to this client. */
+  #settleAt(place: Place): void {
+    this.#home = place;
+    this.#settled = true;
   }
 
   #pause(why: 'offline' | 'frozen'): RegionAction[] {

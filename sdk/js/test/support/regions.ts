@@ -2,7 +2,7 @@
 
 import { MeridianError } from '../../src/errors.js';
 import type { Fetch } from '../../src/regions/probe.js';
-import type { RegionChange } from '../../src/regions/regions.js';
+import type { RegionChange } from '../../src/regions/events.js';
 import type { ClientOptions } from '../../src/options.js';
 import { MeridianClient } from '../../src/client.js';
 import { memoryStorage } from '../../src/transport/memory.js';

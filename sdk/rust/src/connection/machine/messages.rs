@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_core::protocol::{Action, Command, Connected, Message, ReplyError};
+use meridian_core::protocol::{Action, Code, Command, Connected, Message, ReplyError};
 
 use super::super::liveness::Liveness;
-use super::super::regions::Event;
+use super::super::regions::{Event, Redirect, Why};
 use super::super::wire::Waiting;
 use super::super::{Output, Session, State};
 use super::{Machine, Moving, Phase};
@@ -32,6 +32,13 @@ impl Machine {
             Message::Gap(push) => self.subscriptions.gap(&push, &mut self.wire),
             Message::Skipped { channel, count } => self.subscriptions.skipped(&channel, count),
             Message::Drain { after_ms, .. } => self.drain(Duration::from_millis(after_ms)),
+            Message::Redirect(told) => {
+                self.redirect(&Redirect {
+                    places: vec![told.place],
+                    why: Why::from_name(&told.reason),
+                    after: Duration::from_millis(told.after_ms),
+                });
+            }
             Message::Ping => self.wire.tell(Command::Pong),
             Message::Error(Some(id), error) => self.refused(id, waiting, error),
             Message::Refreshed { expires_in_ms, .. } => {
@@ -67,15 +74,18 @@ impl Machine {
         self.requests.online(&mut self.wire);
     }
 
-    fn refused(&mut self, id: u64, waiting: Option<Waiting>, error: ReplyError) {
+    fn refused(&mut self, id: u64, waiting: Option<Waiting>, mut error: ReplyError) {
         let action = error.action;
         match waiting {
-            Some(Waiting::Connect) => return self.hang_up(Lost::Refused(error)),
+            Some(Waiting::Connect) => return self.connect_refused(error),
             Some(Waiting::Refresh) => return self.refresh_refused(&error),
             Some(Waiting::Request(key)) => {
                 self.requests.refused(key, error.clone(), &mut self.wire);
             }
             Some(Waiting::Subscribe(slot)) => {
+                if self.follows_zone(&error) {
+                    error.action = Action::Retry;
+                }
                 self.subscriptions.subscribe_refused(slot, id, error.clone(), &mut self.wire);
             }
             Some(Waiting::Unsubscribe(slot)) => {
@@ -88,6 +98,25 @@ impl Machine {
             Action::Refresh => self.renew_now(),
             _ => {}
         }
+    }
+
+    /// A full node tells where else to go; others only refuse.
+    fn connect_refused(&mut self, error: ReplyError) {
+        let full = error.known_code() == Some(Code::TooManySessions);
+        let places = if full { error.elsewhere.to_vec() } else { Vec::new() };
+        self.hang_up(Lost::Refused(error));
+        if !places.is_empty() {
+            self.redirect(&Redirect { places, why: Why::Overload, after: Duration::ZERO });
+        }
+    }
+
+    /// Whether this client goes to where the channel is that is not here; then asking again makes sense.
+    fn follows_zone(&mut self, error: &ReplyError) -> bool {
+        if error.known_code() != Some(Code::WrongRegion) || error.elsewhere.is_empty() {
+            return false;
+        }
+        let places = error.elsewhere.to_vec();
+        self.redirect(&Redirect { places, why: Why::Zone, after: Duration::ZERO })
     }
 
     /// The session goes on with the token it has; where another may be had, it is asked for.

@@ -178,7 +178,7 @@ impl Machine {
             client: Some(concat!("meridian-rust/", env!("CARGO_PKG_VERSION")).to_owned()),
             reconnect: self.left.map(str::to_owned),
             fallback: self.fallback(dialed),
-            redirected: None,
+            redirected: self.regions.dials_redirected().map(|why| why.name().to_owned()),
         };
         self.wire.send(Command::Connect(connect), Waiting::Connect);
     }

@@ -1,7 +1,7 @@
 //! Where the connection goes: carries out what `Regions` decides, and tells it what happens.
 
 use super::super::Output;
-use super::super::regions::{Event, Health, Step};
+use super::super::regions::{Event, Health, Redirect, Step};
 use super::{MEMORY, Machine, Moving, Phase};
 use crate::transport::{Address, Choice};
 
@@ -21,9 +21,17 @@ impl Machine {
                 Step::Probe(addresses) => self.wire.outputs.push_back(Output::Probe(addresses)),
                 Step::Dial(address) => self.dial_at(address),
                 Step::Move => self.try_move(),
-                Step::Arrived(region) => self.wire.outputs.push_back(Output::Region(region)),
+                Step::Arrived(region) | Step::Ignored(region) => {
+                    self.wire.outputs.push_back(Output::Region(region));
+                }
             }
         }
+    }
+
+    /// Follows a redirect, if that may be; whether it does.
+    pub(super) fn redirect(&mut self, redirect: &Redirect) -> bool {
+        self.navigate(&Event::Redirect(redirect));
+        self.regions.is_sent_to(redirect)
     }
 
     fn dial_at(&mut self, address: Address) {

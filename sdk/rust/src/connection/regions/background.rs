@@ -16,7 +16,7 @@ impl Regions {
         match self.homing.due(now, &mut self.jitter) {
             Due::Probe => return vec![self.probe(self.home)],
             Due::Move => {
-                self.aim = Some(Aim { place: self.home, reason: Some(Reason::Home) });
+                self.aim = Some(Aim::of(self.home, Some(Reason::Home)));
                 return vec![Step::Move];
             }
             Due::Nothing => {}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::health::Health;
+use super::redirects::Redirect;
 use super::region::Region;
 use crate::error::Lost;
 use crate::transport::Address;
@@ -34,8 +35,7 @@ pub(crate) enum Event<'a> {
     /// A probe was answered, or no answer comes.
     Probed(&'a Address, Option<&'a Health>),
     /// The server sends this client elsewhere.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the protocol has no such push yet"))]
-    Redirect(&'a Address),
+    Redirect(&'a Redirect),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,4 +45,6 @@ pub(crate) enum Step {
     /// Dial beside the running connection; `Pick` follows.
     Move,
     Arrived(Region),
+    /// A redirect is not followed: the region as the application is told it now.
+    Ignored(Region),
 }

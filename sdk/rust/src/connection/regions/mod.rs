@@ -7,8 +7,10 @@ mod fault;
 mod health;
 mod homing;
 mod places;
+mod redirects;
 mod region;
 mod round;
+mod sent;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use meridian_core::protocol::Code;
 use self::fault::speaks_against;
 use self::homing::Homing;
 use self::places::{PlaceId, Places};
+use self::redirects::Redirects;
 use self::round::Round;
 use super::backoff::Jitter;
 use crate::error::Lost;
@@ -27,6 +30,7 @@ use crate::transport::Address;
 
 pub(crate) use self::event::{Event, Policy, Step};
 pub(crate) use self::health::Health;
+pub(crate) use self::redirects::{Redirect, Why};
 pub use self::region::{Moves, Reason, Region};
 
 /// How long a probe may take.
@@ -44,6 +48,7 @@ pub(crate) struct Regions {
     places: Places,
     discover: bool,
     homing: Homing,
+    redirects: Redirects,
     jitter: Jitter,
     home: PlaceId,
     /// Whether home was found well, and compared with the others, at least once.
@@ -58,6 +63,8 @@ pub(crate) struct Regions {
     live_since: Option<Instant>,
     learn_at: Option<Instant>,
     moves: Moves,
+    /// What the application was told last.
+    told: Option<Region>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +72,18 @@ struct Aim {
     place: PlaceId,
     /// Why, if not because of a failure.
     reason: Option<Reason>,
+    /// Why a server sent this client there.
+    why: Option<Why>,
+}
+
+impl Aim {
+    fn of(place: PlaceId, reason: Option<Reason>) -> Self {
+        Self { place, reason, why: None }
+    }
+
+    fn sent(place: PlaceId, why: Why) -> Self {
+        Self { place, reason: Some(Reason::Redirect), why: Some(why) }
+    }
 }
 
 impl Regions {
@@ -78,6 +97,7 @@ impl Regions {
             places,
             discover: policy.discover,
             homing: Homing::new(policy.home_probe, policy.home_spread),
+            redirects: Redirects::default(),
             jitter: Jitter::new(seed),
             home: Places::FIRST,
             settled: false,
@@ -90,6 +110,7 @@ impl Regions {
             live_since: None,
             learn_at: None,
             moves: Moves::default(),
+            told: None,
         }
     }
 
@@ -97,7 +118,8 @@ impl Regions {
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let round = self.round.as_ref().map(Round::until);
         let background = self.homing.next_wake().into_iter().chain(self.learn_at);
-        round.into_iter().chain(background).min()
+        let sent = self.redirects.next_wake().filter(|_| self.live_since.is_some());
+        round.into_iter().chain(background).chain(sent).min()
     }
 
     pub(crate) fn handle(&mut self, event: &Event<'_>, now: Instant) -> Vec<Step> {
@@ -105,6 +127,7 @@ impl Regions {
             Event::Pick => self.pick(now),
             Event::Timer => {
                 let mut steps = self.conclude(now);
+                steps.extend(self.go_where_sent(now));
                 steps.extend(self.background(now));
                 steps
             }
@@ -113,12 +136,13 @@ impl Regions {
             Event::Lost(lost) => self.lost(lost, now),
             Event::Left => self.down(),
             Event::Probed(address, health) => self.probed(address, *health, now),
-            Event::Redirect(address) => self.redirect(address),
+            Event::Redirect(redirect) => self.redirect(redirect, self.discover, now),
         }
     }
 
     fn pick(&mut self, now: Instant) -> Vec<Step> {
-        if let Some(aim) = self.aim.take() {
+        let sent = || self.redirects.now().map(|(place, why)| Aim::sent(place, why));
+        if let Some(aim) = self.aim.take().or_else(sent) {
             return self.dial(aim);
         }
         match self.current {
@@ -136,7 +160,7 @@ impl Regions {
 
     fn dial_current(&mut self, place: PlaceId) -> Vec<Step> {
         self.current = Some(place);
-        self.dial(Aim { place, reason: None })
+        self.dial(Aim::of(place, None))
     }
 
     fn dial(&mut self, aim: Aim) -> Vec<Step> {
@@ -156,7 +180,9 @@ impl Regions {
         if place == self.home {
             self.heard_of_home(health, now);
         }
-        self.conclude(now)
+        let mut steps = self.conclude(now);
+        steps.extend(self.redirect_asked(now));
+        steps
     }
 
     fn conclude(&mut self, now: Instant) -> Vec<Step> {
@@ -180,15 +206,15 @@ impl Regions {
 
     fn dialed(&mut self, name: &str, now: Instant) -> Vec<Step> {
         let dialing = self.dialing.take();
-        let Aim { place, reason } = dialing.unwrap_or(Aim { place: self.home, reason: None });
+        let Aim { place, reason, why } = dialing.unwrap_or(Aim::of(self.home, None));
         if !name.is_empty() {
             name.clone_into(&mut self.places.at_mut(place).name);
         }
         let before = self.arrived.replace(place);
         self.current = Some(place);
         self.live_since = Some(now);
-        if let (Some(Reason::Redirect), Some(before)) = (reason, before) {
-            self.places.hold(before, now, &mut self.jitter);
+        if let Some(why) = why {
+            self.came_where_sent(place, before, why, now);
         }
         if place != self.home {
             self.watch_home(now);
@@ -215,11 +241,14 @@ impl Regions {
         }
         let place = self.places.at(place);
         let (name, url) = (place.name.clone(), place.address.base_url());
-        Region { name, url, reason, moves: self.moves }
+        let redirects_ignored = self.redirects.ignored();
+        let region = Region { name, url, reason, moves: self.moves, redirects_ignored };
+        self.told = Some(region.clone());
+        region
     }
 
     fn dial_failed(&mut self, lost: &Lost, now: Instant) -> Vec<Step> {
-        let Some(Aim { place, reason }) = self.dialing.take() else { return Vec::new() };
+        let Some(Aim { place, reason, .. }) = self.dialing.take() else { return Vec::new() };
         if speaks_against(lost) {
             if reason.is_none() {
                 self.strike(place, now);
@@ -262,15 +291,5 @@ impl Regions {
         if self.strikes >= STRIKES {
             self.places.at_mut(place).failed_at = Some(now);
         }
-    }
-
-    fn redirect(&mut self, address: &Address) -> Vec<Step> {
-        let Some(place) = self.places.add(address.clone()) else { return Vec::new() };
-        let is_live = self.live_since.is_some();
-        if is_live && self.current == Some(place) {
-            return Vec::new();
-        }
-        self.aim = Some(Aim { place, reason: Some(Reason::Redirect) });
-        if is_live { vec![Step::Move] } else { Vec::new() }
     }
 }

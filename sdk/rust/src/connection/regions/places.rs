@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use meridian_core::protocol::Place as Named;
+
 use super::super::backoff::{Backoff, Jitter};
 use super::health::{Health, MAX_REGIONS};
 use crate::transport::Address;
@@ -54,6 +56,20 @@ impl Places {
 
     pub(super) fn find(&self, address: &Address) -> Option<PlaceId> {
         self.places.iter().position(|place| place.address == *address).map(PlaceId)
+    }
+
+    /// The nearest known one of those that a server names, by address or else by name.
+    pub(super) fn nearest_of(&self, named: &[Named]) -> Option<PlaceId> {
+        let known = named.iter().filter_map(|named| {
+            let address = Address::parse(&named.url).ok();
+            let by_address = address.and_then(|address| self.find(&address));
+            let by_name = || {
+                let region = named.region.as_deref()?;
+                self.places.iter().position(|place| place.name == region).map(PlaceId)
+            };
+            by_address.or_else(by_name)
+        });
+        known.min_by_key(|id| self.at(*id).round_trip)
     }
 
     /// The place at an address, made if it is new; `None` where there are too many.

@@ -11,6 +11,9 @@ pub struct Region {
     pub reason: Reason,
     /// The client's moves so far.
     pub moves: Moves,
+    /// Redirects of servers that were not followed: to a region that the client does not know, or more
+    /// than two in a minute.
+    pub redirects_ignored: u64,
 }
 
 /// Why a client is where it is.

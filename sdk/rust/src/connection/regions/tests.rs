@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use meridian_core::protocol::Place as Named;
 use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -56,6 +57,7 @@ impl Simulated {
                 Step::Dial(_) => self.handle(&Event::DialFailed(&Lost::TimedOut)),
                 Step::Move => self.handle(&Event::Pick),
                 Step::Arrived(region) => self.arrived.push((region.reason, self.now)),
+                Step::Ignored(_) => {}
             }
         }
     }
@@ -215,12 +217,15 @@ fn where_no_probe_is_answered_the_regions_are_dialed_in_turn() {
 fn a_redirect_moves_at_once_and_holds_the_place_it_left() {
     let now = Instant::now();
     let mut regions = at_home(now);
-    let elsewhere = address("https://ap");
-    assert_eq!(regions.handle(&Event::Redirect(&elsewhere), now), [Step::Move]);
-    assert_eq!(regions.handle(&Event::Pick, now), [Step::Dial(elsewhere)]);
-    let steps = regions.handle(&Event::Dialed("ap"), now);
+    let places = vec![Named { url: OTHER.to_owned(), region: None }];
+    let redirect = Redirect { places, why: Why::Drain, after: Duration::ZERO };
+    assert_eq!(regions.handle(&Event::Redirect(&redirect), now), [Step::Move]);
+    assert!(regions.is_sent_to(&redirect));
+    assert_eq!(regions.handle(&Event::Pick, now), [Step::Dial(address(OTHER))]);
+    assert_eq!(regions.dials_redirected(), Some(Why::Drain));
+    let steps = regions.handle(&Event::Dialed("us"), now);
     let [Step::Arrived(region)] = &steps[..] else { panic!("{steps:?}") };
-    assert_eq!((region.name.as_str(), region.reason), ("ap", Reason::Redirect));
+    assert_eq!((region.name.as_str(), region.reason), ("us", Reason::Redirect));
     assert_eq!(region.moves.redirect, 1);
     assert!(regions.next_wake().unwrap() >= now + Duration::from_secs(30), "home is asked later");
 }

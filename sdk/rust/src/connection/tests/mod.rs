@@ -3,5 +3,6 @@
 mod deliveries;
 mod harness;
 mod lifecycle;
+mod redirects;
 mod regions;
 mod requests;
