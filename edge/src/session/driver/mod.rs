@@ -1,6 +1,7 @@
 //! Runs a session on its connection: one task that reads, writes and does what the machine says.
 
 mod lanes;
+mod orders;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -13,9 +14,7 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use meridian_core::auth::{Identity, TokenError};
-use meridian_core::protocol::{
-    Code, CommandFrame, HistoryRequest, Message, Redirect, decode_commands,
-};
+use meridian_core::protocol::{Code, CommandFrame, HistoryRequest, Message, decode_commands};
 use meridian_core::vocabulary::{Channel, Stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -24,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
-use crate::orders::{Order, moment};
+use crate::orders::Order;
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
@@ -437,33 +436,6 @@ impl<C: Connection> Driver<C> {
         };
         let acts = self.machine.verified(result, now);
         *self.identity.borrow_mut() = self.machine.identity();
-        self.act(acts);
-    }
-
-    /// Does what all sessions are told.
-    fn obey(&mut self) {
-        let order = self.orders.borrow_and_update().clone();
-        let now = Instant::now().into_std();
-        let acts = match order {
-            Order::Stay => {
-                self.machine.stay();
-                Vec::new()
-            }
-            Order::Drain(leave) => {
-                let after = moment(self.id, leave.spread).min(leave.deadline);
-                self.machine.drain(after, leave.deadline, now)
-            }
-            Order::Divert(diversion) => {
-                let after = moment(self.id, diversion.spread);
-                let redirect = Redirect {
-                    place: diversion.place.clone(),
-                    reason: "drain".to_owned(),
-                    after_ms: after.as_millis() as u64,
-                    deadline_ms: diversion.deadline.map(|deadline| deadline.as_millis() as u64),
-                };
-                self.machine.divert(redirect, now)
-            }
-        };
         self.act(acts);
     }
 

@@ -1,0 +1,36 @@
+//! What all sessions of a node are told, and what one makes of it: its own moment.
+
+use meridian_core::protocol::Redirect;
+use tokio::time::Instant;
+
+use super::{Connection, Driver};
+use crate::orders::{Order, moment};
+
+impl<C: Connection> Driver<C> {
+    /// Does what all sessions are told.
+    pub(super) fn obey(&mut self) {
+        let order = self.orders.borrow_and_update().clone();
+        let now = Instant::now().into_std();
+        let acts = match order {
+            Order::Stay => {
+                self.machine.stay();
+                Vec::new()
+            }
+            Order::Drain(leave) => {
+                let after = moment(self.id, leave.spread).min(leave.deadline);
+                self.machine.drain(after, leave.deadline, now)
+            }
+            Order::Divert(diversion) => {
+                let after = moment(self.id, diversion.spread);
+                let redirect = Redirect {
+                    place: diversion.place.clone(),
+                    reason: "drain".to_owned(),
+                    after_ms: after.as_millis() as u64,
+                    deadline_ms: diversion.deadline.map(|deadline| deadline.as_millis() as u64),
+                };
+                self.machine.divert(redirect, now)
+            }
+        };
+        self.act(acts);
+    }
+}
