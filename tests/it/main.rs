@@ -27,6 +27,7 @@ macro_rules! on_both {
 mod acks;
 mod auth;
 mod bad_input;
+mod bridge;
 mod canary;
 mod certificate;
 mod check_config;
