@@ -52,7 +52,7 @@ async fn a_history_of_another_log_is_refused() {
     open_default(two.path()).await.unwrap().close().await;
     copy(one.path(), two.path(), "log.sqlite");
     let refused = open_default(two.path()).await.err().unwrap();
-    assert!(matches!(refused, OpenError::OtherLog), "{refused}");
+    assert!(matches!(refused, OpenError::OtherLog), "{refused:?}");
 }
 
 #[tokio::test]
