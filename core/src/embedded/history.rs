@@ -111,7 +111,7 @@ impl SqliteHistory {
     /// Stores what is queued, then ends the writer. Later calls answer that it is unavailable.
     pub async fn close(&self) {
         self.queue.close();
-        self.readers.close();
+        self.readers.close().await;
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             let _ = writer.await;

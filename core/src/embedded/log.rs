@@ -161,7 +161,7 @@ impl SqliteLog {
     /// Stores what is queued, then ends the writer. Later calls answer `Unavailable`.
     pub async fn close(&self) {
         self.shared.queue.close();
-        self.readers.close();
+        self.readers.close().await;
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             let _ = writer.await;

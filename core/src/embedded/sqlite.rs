@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection as _, SqlSafeStr};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::OpenError;
 
 /// A step of a schema: number, name, SQL.
 pub(super) type Step = (i64, &'static str, &'static str);
 
+/// A close waits so long for reads that are under way.
+const LAST_READS: Duration = Duration::from_secs(5);
 /// Rows that a connection's thread may be ahead of its reader.
 const ROW_BUFFER: usize = 16;
 
@@ -31,7 +34,9 @@ pub(super) struct Writing {
 /// Connections that only read, handed out to one reader at a time.
 pub(super) struct Readers {
     idle: Mutex<Vec<SqliteConnection>>,
+    /// As many as there are connections.
     permits: Semaphore,
+    count: u32,
 }
 
 /// A lent connection; goes back when dropped.
@@ -50,7 +55,8 @@ impl Readers {
             idle.push(options.connect().await?);
         }
         let permits = Semaphore::new(idle.len());
-        Ok(Self { idle: Mutex::new(idle), permits })
+        let count = u32::try_from(idle.len()).unwrap_or(u32::MAX);
+        Ok(Self { idle: Mutex::new(idle), permits, count })
     }
 
     /// Waits for a free connection. `None`: closed.
@@ -60,10 +66,19 @@ impl Readers {
         Some(Reader { readers: self, connection, _permit: permit })
     }
 
-    /// Ends all connections that are not lent, and lends no more.
-    pub(super) fn close(&self) {
+    /// Lends no more, waits for reads that are under way, and ends all connections: a dropped one ends
+    /// in its own thread, at some later time.
+    pub(super) async fn close(&self) {
+        let all = self.permits.acquire_many(self.count);
+        let all = timeout(LAST_READS, all).await;
         self.permits.close();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        drop(all);
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for connection in idle {
+            if let Err(error) = connection.close().await {
+                tracing::debug!(%error, "a reading connection ended badly");
+            }
+        }
     }
 }
 

@@ -45,6 +45,22 @@ async fn a_dropped_folder_opens_again() {
     }
 }
 
+/// SQLite removes the write-ahead log with a file's last connection.
+#[tokio::test]
+async fn a_closed_folder_is_whole_and_nobodys() {
+    let folder = TempDir::new().unwrap();
+    for round in 0..20 {
+        let stores = open_default(folder.path()).await.unwrap();
+        let sent = records::of("a", 1, round, &*stores.log);
+        assert!(stores.log.append(sent).await.iter().all(Result::is_ok));
+        stores.close().await;
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let left: Vec<_> = names.filter(|name| name.ends_with("-wal")).collect();
+        assert!(left.is_empty(), "round {round}: {left:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_history_of_another_log_is_refused() {
     let (one, two) = (TempDir::new().unwrap(), TempDir::new().unwrap());
