@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use meridian_core::auth::{Authoriser, Verifier};
-use meridian_core::config::{Config, Origins, Proxies};
+use meridian_core::config::{self, Config, Origins, Proxies};
 use meridian_core::protocol::Limits;
 use meridian_core::seams::BackplaneError;
 use sha2::{Digest as _, Sha256};
@@ -285,16 +285,6 @@ fn share(
 ) -> Result<Node, StartError> {
     let config = options.config;
     let metrics = Arc::new(Metrics::new());
-    let limits = Limits {
-        event_bytes: config.limits.event_bytes as u64,
-        frame_bytes: config.limits.frame_bytes as u64,
-        batch_events: config.limits.batch_events as u64,
-        channels: config.limits.channels_per_session as u64,
-        commands_per_s: u64::from(config.limits.commands_per_s),
-        commands_burst: u64::from(config.limits.commands_burst),
-        heartbeat_ms: config.limits.heartbeat_ms,
-        publish_horizon_ms: config.limits.publish_horizon_ms,
-    };
     let handshake_timeout = Duration::from_millis(config.limits.handshake_timeout_ms);
     let regions = Arc::new(Regions {
         own: config.node.region.clone(),
@@ -307,7 +297,7 @@ fn share(
     let settings = Settings {
         node: config.node.name.clone(),
         region: config.node.region,
-        limits,
+        limits: told(&config.limits),
         others,
         queued_bytes: config.limits.control_queue_bytes,
         connect_timeout: handshake_timeout,
@@ -354,6 +344,20 @@ fn share(
         },
         orders: watch::Sender::new(Order::Stay),
     })
+}
+
+/// The limits as clients are told of them.
+fn told(limits: &config::Limits) -> Limits {
+    Limits {
+        event_bytes: limits.event_bytes as u64,
+        frame_bytes: limits.frame_bytes as u64,
+        batch_events: limits.batch_events as u64,
+        channels: limits.channels_per_session as u64,
+        commands_per_s: u64::from(limits.commands_per_s),
+        commands_burst: u64::from(limits.commands_burst),
+        heartbeat_ms: limits.heartbeat_ms,
+        publish_horizon_ms: limits.publish_horizon_ms,
+    }
 }
 
 /// What load balancers know the node by, in its connection ids.

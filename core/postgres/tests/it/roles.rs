@@ -3,9 +3,9 @@
 use meridian_core::policy::{Policies, Policy, Retention};
 use meridian_core::seams::conformance::{Samples, channel, stream};
 use meridian_core::seams::{
-    Acknowledged, AcknowledgedKey, CommitError, History, HistoryRead, ReadBounds, ReadFrom,
+    Acknowledged, AcknowledgedKey, Applied, CommitError, History, HistoryRead, ReadBounds, ReadFrom,
 };
-use meridian_core::vocabulary::{Cursor, Namespace, SubscriberName, UserId};
+use meridian_core::vocabulary::{ChannelKey, Cursor, Namespace, Position, SubscriberName, UserId};
 use meridian_postgres::{OpenError, PostgresHistory, migrate};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -89,6 +89,7 @@ async fn each_role_does_its_work_and_no_more() {
             "TRUNCATE channels",
             "DELETE FROM streams",
             "DELETE FROM acknowledged",
+            "DELETE FROM marks",
             "CREATE TABLE meridian.mine ()",
             "ALTER TABLE channels ADD COLUMN mine int",
         ],
@@ -97,30 +98,11 @@ async fn each_role_does_its_work_and_no_more() {
 
     // An edge reads and acknowledges.
     let reading = edge.open().await;
-    let bounds = ReadBounds { max_events: 100, max_bytes: usize::MAX, oldest_time_ms: 0 };
-    for from in [ReadFrom::After(start), ReadFrom::Last(4)] {
-        let read = reading.read(&key, samples.stream(), from, bounds).await.unwrap();
-        let HistoryRead::Events { events, .. } = read else { panic!("{read:?}") };
-        assert!(events.iter().eq(stored[2..].iter().map(|made| &made.event)));
-    }
-    assert_eq!(reading.heads(std::slice::from_ref(&key)).await.unwrap().len(), 1);
-    assert_eq!(reading.checkpoints(&[samples.stream().clone()]).await.unwrap().len(), 1);
-    let subscriber = AcknowledgedKey {
-        tenant: key.tenant.clone(),
-        user: UserId::parse("ann").unwrap(),
-        subscriber: SubscriberName::parse("phone").unwrap(),
-        channel: key.channel.clone(),
-    };
-    let stream = samples.stream().clone();
-    for generation in [1, 2] {
-        let position = samples.position();
-        let cursor = Cursor { log: stream.log.clone(), partition: stream.partition, position };
-        let acknowledged = Acknowledged { generation, cursor };
-        reading.acknowledge(vec![(subscriber.clone(), acknowledged.clone())]).await.unwrap();
-        assert_eq!(reading.acknowledged(&subscriber).await, Ok(Some(acknowledged)));
-    }
+    reads(&reading, &samples, (start, &stored)).await;
+    acknowledges(&reading, &samples, &key).await;
 
     // And stores nothing else.
+    let stream = samples.stream().clone();
     let next = samples.events(&key, 1);
     let forged = reading.commit(&stream, samples.batch(fence, &next)).await;
     assert_eq!(forged, Err(CommitError::Unavailable));
@@ -134,6 +116,7 @@ async fn each_role_does_its_work_and_no_more() {
             "UPDATE streams SET fence = 99",
             "UPDATE channels SET head_passed = 99",
             "SELECT FROM windows",
+            "INSERT INTO marks VALUES (1, 'a', 0, 1, 0, 0)",
             "DELETE FROM acknowledged",
             "SELECT add_partition(9)",
             "DROP TABLE events_19700102",
@@ -143,4 +126,38 @@ async fn each_role_does_its_work_and_no_more() {
     )
     .await;
     history.commit(&stream, samples.batch(fence, &next)).await.expect("the fence did not move");
+}
+
+/// All that is stored above a position, the newest of it, heads and checkpoints.
+async fn reads(
+    history: &PostgresHistory,
+    samples: &Samples,
+    (start, stored): (Position, &[Applied]),
+) {
+    let bounds = ReadBounds { max_events: 100, max_bytes: usize::MAX, oldest_time_ms: 0 };
+    let key = &stored[0].event.key;
+    for from in [ReadFrom::After(start), ReadFrom::Last(4)] {
+        let read = history.read(key, samples.stream(), from, bounds).await.unwrap();
+        let HistoryRead::Events { events, .. } = read else { panic!("{read:?}") };
+        assert!(events.iter().eq(stored[2..].iter().map(|made| &made.event)));
+    }
+    assert_eq!(history.heads(std::slice::from_ref(key)).await.unwrap().len(), 1);
+    assert_eq!(history.checkpoints(&[samples.stream().clone()]).await.unwrap().len(), 1);
+}
+
+async fn acknowledges(history: &PostgresHistory, samples: &Samples, key: &ChannelKey) {
+    let subscriber = AcknowledgedKey {
+        tenant: key.tenant.clone(),
+        user: UserId::parse("ann").unwrap(),
+        subscriber: SubscriberName::parse("phone").unwrap(),
+        channel: key.channel.clone(),
+    };
+    let stream = samples.stream().clone();
+    for generation in [1, 2] {
+        let position = samples.position();
+        let cursor = Cursor { log: stream.log.clone(), partition: stream.partition, position };
+        let acknowledged = Acknowledged { generation, cursor };
+        history.acknowledge(vec![(subscriber.clone(), acknowledged.clone())]).await.unwrap();
+        assert_eq!(history.acknowledged(&subscriber).await, Ok(Some(acknowledged)));
+    }
 }
