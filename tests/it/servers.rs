@@ -108,9 +108,7 @@ impl Regions {
     pub(crate) async fn terminate(&mut self, name: &str) {
         let at = self.processes.iter().position(|process| process.name == name);
         let mut process = self.processes.remove(at.expect("a process of ours"));
-        let pid = process.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(told.success());
+        crate::node::terminate(&process.child);
         let child = &mut process.child;
         let ended = || child.try_wait().expect("the process is ours");
         let status = eventually_within(PATIENCE, "a process that ends in order", ended).await;
