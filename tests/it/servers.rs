@@ -86,7 +86,7 @@ impl Regions {
 
     /// Starts again what was killed; returns when it is ready.
     pub(crate) async fn revive(&mut self, name: &str) {
-        if name.starts_with("edge") || name.starts_with("router") {
+        if self.admins.contains_key(name) {
             self.spawn(name).await;
         } else {
             self.stack.restart(name);
@@ -101,6 +101,15 @@ impl Regions {
     /// Starts another router of a region, say `router11` beside `router1`.
     pub(crate) async fn add_router(&mut self, name: &str, region: usize) {
         self.configure(name, region);
+        self.spawn(name).await;
+    }
+
+    /// Starts a bridge with these routes.
+    pub(crate) async fn add_bridge(&mut self, name: &str, region: usize, routes: &str) {
+        self.configure(name, region);
+        let config = self.config(name);
+        let text = std::fs::read_to_string(&config).expect("a file of ours");
+        std::fs::write(&config, text + routes).expect("a file of ours");
         self.spawn(name).await;
     }
 
