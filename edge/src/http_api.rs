@@ -14,12 +14,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use meridian_core::auth::{Identity, TokenError};
+use meridian_core::auth::Identity;
 use meridian_core::config::Origins;
 use meridian_core::protocol::{Code, Codec, Place, Published, ReplyError, decode_publish};
 use tokio::time::timeout;
 
-use crate::clock::now_ms;
+use crate::tokens::code_of;
 use crate::transport::ClientAddress;
 use crate::worker::Context;
 
@@ -186,18 +186,15 @@ fn not_allowed(methods: &'static str) -> Response<Bytes> {
     response
 }
 
-fn authenticate(context: &Context, head: &Parts) -> Result<Identity, Code> {
+async fn authenticate(context: &Context, head: &Parts) -> Result<Identity, Code> {
     let token = bearer(&head.headers)
         .or_else(|| query_value(head.uri.query().unwrap_or(""), "token"))
         .ok_or(Code::Unauthenticated)?;
-    context.node.verifier.verify(&token, now_ms()).map_err(|error| match error {
-        TokenError::Expired => Code::TokenExpired,
-        _ => Code::Unauthenticated,
-    })
+    context.node.tokens.verify(&token).await.map_err(code_of)
 }
 
 async fn publish(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<Bytes> {
-    let identity = match authenticate(context, head) {
+    let identity = match authenticate(context, head).await {
         Ok(identity) => Rc::new(identity),
         Err(code) => return problem(code),
     };

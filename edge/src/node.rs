@@ -27,6 +27,7 @@ use crate::publish::Publisher;
 use crate::regions::Regions;
 use crate::room::Room;
 use crate::session::Settings;
+use crate::tokens::{OutboundError, Tokens};
 use crate::transport::{Certificates, QuicKeys, ResetKey, Steering, TlsError, bind_tcp, bind_udp};
 use crate::worker;
 
@@ -62,6 +63,8 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error("the backplane is unavailable")]
     Backplane(#[from] BackplaneError),
+    #[error("cannot ask an issuer for its keys")]
+    Issuer(#[from] OutboundError),
     #[error("cannot start a worker thread")]
     Thread(#[source] io::Error),
 }
@@ -76,7 +79,7 @@ pub(crate) struct WorkerShare {
 pub(crate) struct Node {
     pub(crate) settings: Arc<Settings>,
     pub(crate) stores: Stores,
-    pub(crate) verifier: Verifier,
+    pub(crate) tokens: Tokens,
     pub(crate) authoriser: Arc<dyn Authoriser>,
     pub(crate) publisher: Publisher,
     pub(crate) names: Arc<Names>,
@@ -177,7 +180,9 @@ impl RunningNode {
         let (distributor, interest) = Distributor::new(link, senders);
         let ops_options = options.ops.clone();
         let (steering, strays) = Steering::new(server_id(&options.config.node.name), workers);
-        let node = Arc::new(share(options, client_address, steering, hand_over)?);
+        let mut tasks = JoinSet::new();
+        let tokens = Tokens::start(options.verifier.clone(), &mut tasks)?;
+        let node = Arc::new(share(options, tokens, client_address, steering, hand_over)?);
 
         let mut threads = Vec::with_capacity(workers);
         let sockets = tcp.into_iter().zip(udp).zip(strays);
@@ -198,7 +203,6 @@ impl RunningNode {
             };
             threads.push(worker::run(parts, stop.clone()).map_err(StartError::Thread)?);
         }
-        let mut tasks = JoinSet::new();
         tasks.spawn(distributor.run(stop.clone()));
         tasks.spawn(ops::serve(admin, node.clone(), ops_options, stop.clone()));
         tasks.spawn(watch_certificates(node.clone()));
@@ -279,6 +283,7 @@ fn bounds(config: &Config) -> Bounds {
 
 fn share(
     options: NodeOptions,
+    tokens: Tokens,
     client_address: SocketAddr,
     steering: Arc<Steering>,
     hand_over: Vec<mpsc::Sender<(std::net::TcpStream, SocketAddr)>>,
@@ -319,7 +324,7 @@ fn share(
     Ok(Node {
         settings: Arc::new(settings),
         stores: options.stores,
-        verifier: options.verifier,
+        tokens,
         authoriser: options.authoriser,
         publisher,
         names: Arc::default(),

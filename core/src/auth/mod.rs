@@ -6,6 +6,8 @@ mod authorise;
 mod claims;
 mod grant;
 mod identity;
+mod issuer;
+mod jwks;
 mod key;
 mod mint;
 mod verify;
@@ -16,7 +18,11 @@ mod tests;
 pub use authorise::{Authoriser, Decision, PolicyAuthoriser};
 pub use grant::{Action, Actions, Grant, Pattern, PatternError};
 pub use identity::Identity;
-pub use key::{Algorithm, KeyError, MIN_SECRET_BYTES, SigningKey, VerificationKey};
+pub use issuer::{Issuer, KeyPlace, KeySet, KeySource, Published, Tenants};
+pub use jwks::{JWKS_BYTES_MOST, JWKS_KEYS_MOST, Jwks, JwksError};
+pub use key::{
+    Algorithm, KeyError, MAX_RSA_BITS, MIN_RSA_BITS, MIN_SECRET_BYTES, SigningKey, VerificationKey,
+};
 pub use mint::{Claims, MintError, mint};
 pub use verify::{TokenError, Verifier, VerifierOptions};
 

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use meridian_core::auth::{Action, Decision, Identity};
+use meridian_core::auth::{Action, Decision, Identity, TokenError};
 use meridian_core::policy::DeliveryClass;
 use meridian_core::protocol::{
     Ack, Code, EventView, HistoryPage, HistoryRequest, Message, PublishItem, Published, ReplyError,
@@ -38,6 +38,8 @@ pub(crate) enum Done {
         channel: Channel,
         decision: Decision,
     },
+    /// The token that was to be checked.
+    Verified(Result<Identity, TokenError>),
     Replied(Message),
     /// A history read's reply.
     Read(Message),
@@ -80,6 +82,11 @@ pub(crate) async fn authorise(
         Decision::Deny => Err(Code::Forbidden),
         Decision::Unavailable => Err(Code::AuthoriserUnavailable),
     }
+}
+
+/// Checks a token whose key has to be fetched first.
+pub(crate) async fn verify(context: Rc<Context>, token: String, first: TokenError) -> Done {
+    Done::Verified(context.node.tokens.verify_later(&token, first).await)
 }
 
 /// Authorises, opens the channel and finds where the subscription starts.

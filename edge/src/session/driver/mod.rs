@@ -27,6 +27,7 @@ use crate::orders::Order;
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
+use crate::tokens::{Checked, code_of};
 use crate::worker::{Admission, Context};
 
 /// A client that does not take even the close within this time is dropped.
@@ -310,6 +311,10 @@ impl<C: Connection> Driver<C> {
             Done::Authorised { generation, channel, decision } => {
                 self.machine.authorised(generation, &channel, decision, Instant::now().into_std())
             }
+            Done::Verified(result) => {
+                let result = result.map_err(|error| self.told(error));
+                return self.verified(result);
+            }
             Done::Replied(message) => self.machine.finished(message),
             Done::Read(message) => {
                 self.reading -= 1;
@@ -412,23 +417,27 @@ impl<C: Connection> Driver<C> {
     }
 
     fn verify(&mut self, token: Option<String>) {
-        let now = Instant::now().into_std();
-        let wall = now_ms();
-        let result = match token {
-            None => Err(Code::Unauthenticated),
-            Some(token) => match self.context.node.verifier.verify(&token, wall) {
-                Ok(identity) => {
-                    let left = identity.expires_at_ms.map(|at| at.saturating_sub(wall));
-                    let expires_at = left.map(|left| now + Duration::from_millis(left));
-                    Ok((Rc::new(identity), expires_at))
-                }
-                Err(TokenError::Expired) => Err(Code::TokenExpired),
-                Err(error) => {
-                    tracing::debug!(session = self.id, %error, "token refused");
-                    Err(Code::Unauthenticated)
-                }
-            },
-        };
+        let Some(token) = token else { return self.verified(Err(Code::Unauthenticated)) };
+        match self.context.node.tokens.verify_now(&token) {
+            Checked::Decided(decided) => self.verified(decided.map_err(|error| self.told(error))),
+            Checked::NeedsKey(first) => {
+                self.start(work::verify(self.context.clone(), token, first));
+            }
+        }
+    }
+
+    fn told(&self, error: TokenError) -> Code {
+        tracing::debug!(session = self.id, %error, "token refused");
+        code_of(error)
+    }
+
+    fn verified(&mut self, result: Result<Identity, Code>) {
+        let (now, wall) = (Instant::now().into_std(), now_ms());
+        let result = result.map(|identity| {
+            let left = identity.expires_at_ms.map(|at| at.saturating_sub(wall));
+            let expires_at = left.map(|left| now + Duration::from_millis(left));
+            (Rc::new(identity), expires_at)
+        });
         let room = |came| self.context.node.room.keeps(self.context.node.connections(), came);
         let result = match self.machine.came() {
             Some(came) if result.is_ok() && !room(came) => Err(Code::TooManySessions),
