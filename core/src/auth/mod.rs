@@ -10,6 +10,7 @@ mod issuer;
 mod jwks;
 mod key;
 mod mint;
+mod revocation;
 mod verify;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use key::{
     Algorithm, KeyError, MAX_RSA_BITS, MIN_RSA_BITS, MIN_SECRET_BYTES, SigningKey, VerificationKey,
 };
 pub use mint::{Claims, MintError, mint};
+pub use revocation::{NoRevocation, REVOCATIONS_MOST, Revocation, Revocations, Revoked, TooMany};
 pub use verify::{TokenError, Verifier, VerifierOptions};
 
 /// No longer token is looked at; no longer one is made.

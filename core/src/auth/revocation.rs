@@ -84,9 +84,12 @@ impl Revocation {
         let (j, u, d) = match &self.what {
             Revoked::Token(id) => (Some(id.clone()), None, None),
             Revoked::User(user) => (None, Some(user.to_string()), None),
-            Revoked::Device(user, device) => (None, Some(user.to_string()), Some(device.to_string())),
+            Revoked::Device(user, device) => {
+                (None, Some(user.to_string()), Some(device.to_string()))
+            }
         };
-        let stored = Stored { n: self.tenant.to_string(), j, u, d, a: self.at_ms, e: self.until_ms };
+        let stored =
+            Stored { n: self.tenant.to_string(), j, u, d, a: self.at_ms, e: self.until_ms };
         serde_json::to_string(&stored).expect("invariant: texts and numbers are JSON")
     }
 
@@ -154,10 +157,11 @@ impl Revocations {
     /// Those that stand, in order.
     pub fn all(&self) -> BTreeSet<Revocation> {
         let all = self.by_what.iter();
-        let revocation = |((tenant, what), (at_ms, until_ms)): (&(Tenant, Revoked), &(u64, u64))| {
-            let (tenant, what) = (tenant.clone(), what.clone());
-            Revocation { tenant, what, at_ms: *at_ms, until_ms: *until_ms }
-        };
+        let revocation =
+            |((tenant, what), (at_ms, until_ms)): (&(Tenant, Revoked), &(u64, u64))| {
+                let (tenant, what) = (tenant.clone(), what.clone());
+                Revocation { tenant, what, at_ms: *at_ms, until_ms: *until_ms }
+            };
         all.map(revocation).collect()
     }
 }

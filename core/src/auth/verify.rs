@@ -11,9 +11,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::claims::RawClaims;
-use super::issuer::{Issuer, Published};
+use super::issuer::{Issuer, Published, Tenants};
 use super::key::{Algorithm, VerificationKey};
 use super::{Identity, MAX_TOKEN_BYTES};
+use crate::vocabulary::Tenant;
 
 /// Checks tokens against a node's keys.
 #[derive(Debug, Clone)]
@@ -70,6 +71,9 @@ pub enum TokenError {
     /// The issuer's keys could not be fetched, or too long ago.
     #[error("the keys of the token's issuer are not to be had")]
     KeysUnavailable,
+    /// It was revoked, or its holder's tokens were.
+    #[error("the token was revoked")]
+    Revoked,
     /// A claim is missing where required, of the wrong type, or out of bounds.
     #[error("the token's claim `{claim}` is missing or not valid")]
     BadClaim { claim: &'static str },
@@ -92,6 +96,16 @@ impl Verifier {
         &self.issuers
     }
 
+    /// Whether an issuer's tokens may name a tenant; whoever is bound to none may name any.
+    pub fn speaks_for(&self, issuer: &str, tenant: &Tenant) -> bool {
+        self.issuer(issuer).is_none_or(|issuer| issuer.tenants.include(tenant))
+    }
+
+    /// Whether an issuer's tokens may name any tenant.
+    pub fn speaks_for_all(&self, issuer: &str) -> bool {
+        self.issuer(issuer).is_none_or(|issuer| issuer.tenants == Tenants::Any)
+    }
+
     /// The issuer that a token names, if it is one of `issuers`. Nothing of the token is checked.
     pub fn named_issuer(&self, token: &str) -> Option<&Issuer> {
         let payload = decode(Parts::split(token).ok()?.payload).ok()?;
@@ -110,7 +124,7 @@ impl Verifier {
         claims.check_audience(issuer.map_or(&self.options.audience, |issuer| &issuer.audience))?;
         let expires_at_ms = claims.check_times(&self.options, now_ms)?;
         let identity = claims.into_identity(name.into_owned(), expires_at_ms)?;
-        match issuer.is_none_or(|issuer| issuer.tenants.include(&identity.tenant)) {
+        match self.speaks_for(&identity.issuer, &identity.tenant) {
             true => Ok(identity),
             false => Err(TokenError::WrongTenant),
         }

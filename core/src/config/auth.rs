@@ -26,6 +26,8 @@ pub struct Auth {
     pub options: VerifierOptions,
     /// Empty: of no issuer is more known than its keys.
     pub issuers: Vec<Issuer>,
+    /// `None`: no cookie is read.
+    pub cookie: Option<String>,
 }
 
 /// One of `auth.keys`.
@@ -64,7 +66,17 @@ impl Auth {
         }
         let options = read_options(section);
         let issuers = issuers::read(section, &keys, &options.audience);
-        Self { options, keys, issuers }
+        let cookie = section.optional("cookie", cookie_name);
+        Self { options, keys, issuers, cookie }
+    }
+}
+
+/// A token by RFC 9110 §5.6.2.
+fn cookie_name(text: &str) -> Result<String, &'static str> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    match !text.is_empty() && text.len() <= MAX_TEXT_BYTES && text.bytes().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("must be a cookie's name: letters, digits, `_`, `-` and the like"),
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::machine::{Generation, OpId};
 use crate::delivery::{From, ReadError, Stores, read_after, resolve};
 use crate::hub::Pinned;
+use crate::tokens::code_of;
 use crate::worker::Context;
 
 /// A history read waits this long for a region that is not far enough.
@@ -39,7 +40,7 @@ pub(crate) enum Done {
         decision: Decision,
     },
     /// The token that was to be checked.
-    Verified(Result<Identity, TokenError>),
+    Verified(Result<Identity, Code>),
     Replied(Message),
     /// A history read's reply.
     Read(Message),
@@ -86,7 +87,12 @@ pub(crate) async fn authorise(
 
 /// Checks a token whose key has to be fetched first.
 pub(crate) async fn verify(context: Rc<Context>, token: String, first: TokenError) -> Done {
-    Done::Verified(context.node.tokens.verify_later(&token, first).await)
+    Done::Verified(context.node.tokens.verify_later(&token, first).await.map_err(code_of))
+}
+
+/// Takes a ticket for the token that it stands for.
+pub(crate) async fn redeem(context: Rc<Context>, ticket: String) -> Done {
+    Done::Verified(context.node.tokens.redeem(&ticket).await)
 }
 
 /// Authorises, opens the channel and finds where the subscription starts.

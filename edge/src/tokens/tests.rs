@@ -7,6 +7,7 @@ use meridian_core::auth::{
     Algorithm, Claims, Issuer, JWKS_BYTES_MOST, KeyPlace, KeySet, KeySource, Published, SigningKey,
     Tenants, TokenError, Verifier, VerifierOptions, mint,
 };
+use meridian_core::embedded::InProcessLedger;
 use meridian_core::vocabulary::{Tenant, UserId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -70,7 +71,8 @@ fn tokens(source: KeySource) -> (Tokens, JoinSet<()>) {
     };
     let verifier = Verifier::new(Vec::new(), VerifierOptions::default()).with_issuers(vec![issuer]);
     let mut tasks = JoinSet::new();
-    (Tokens::start(verifier, &mut tasks).unwrap(), tasks)
+    let ledger = Arc::new(InProcessLedger::default());
+    (Tokens::start(verifier, ledger, &mut tasks).unwrap(), tasks)
 }
 
 async fn verdict(tokens: &Tokens, pair: &Pair) -> Result<(), TokenError> {

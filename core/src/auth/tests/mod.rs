@@ -2,6 +2,7 @@
 
 mod claims;
 mod issuers;
+mod revocations;
 mod rules;
 mod tokens;
 

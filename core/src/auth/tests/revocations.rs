@@ -56,7 +56,10 @@ fn the_latest_counts_and_repeats_say_nothing_new() {
     let [_, user, _] = whats();
     let first = revocation("demo", user);
     let second = Revocation { at_ms: NOW_MS + 10, ..first.clone() };
-    assert_eq!([list.add(&second), list.add(&first), list.add(&second)], [Ok(true), Ok(false), Ok(false)]);
+    assert_eq!(
+        [list.add(&second), list.add(&first), list.add(&second)],
+        [Ok(true), Ok(false), Ok(false)]
+    );
     assert_eq!(list.all().into_iter().collect::<Vec<_>>(), [second]);
 }
 
@@ -68,7 +71,8 @@ fn what_is_stored_is_read_back() {
     }
     let golden = r#"{"n":"demo","u":"ann","d":"phone","a":1764000000000,"e":1764003600000}"#;
     assert_eq!(revocation("demo", whats()[2].clone()).encode(), golden);
-    for bad in ["", "{}", r#"{"n":"demo","a":1,"e":2}"#, r#"{"n":"d","j":"a","u":"b","a":1,"e":2}"#] {
+    for bad in ["", "{}", r#"{"n":"demo","a":1,"e":2}"#, r#"{"n":"d","j":"a","u":"b","a":1,"e":2}"#]
+    {
         assert!(Revocation::decode(bad).is_err(), "{bad}");
     }
 }
