@@ -66,6 +66,9 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     let handle = bridge.handle();
     let stop = CancellationToken::new();
     let render = metrics.clone();
+    let verifier = config.auth.verifier();
+    let mut keys = tokio::task::JoinSet::new();
+    meridian_edge::keep_keys(&verifier, &mut keys).context("cannot ask an issuer for its keys")?;
     let ops = OpsOptions {
         parts: Arc::new({
             let handle = handle.clone();
@@ -73,7 +76,7 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
         }),
         metrics: Arc::new(move || render.render()),
         console: None,
-        api: Some(Arc::new(api::BridgeApi::new(handle, config.auth.verifier()))),
+        api: Some(Arc::new(api::BridgeApi::new(handle, verifier))),
         fail: None,
     };
     let (admin, serving) = serve_admin(config.listen.admin, ops, stop.clone())
