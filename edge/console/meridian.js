@@ -97,6 +97,8 @@ var CODES = {
   forbidden: [4013, "stop"],
   origin_forbidden: [4014, "stop"],
   authoriser_unavailable: [4015, "retry"],
+  token_revoked: [4016, "refresh"],
+  quota_exceeded: [4017, "reconnect"],
   bad_channel: [4020, "stop"],
   already_subscribed: [4021, "stop"],
   not_subscribed: [4022, "stop"],

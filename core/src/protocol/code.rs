@@ -72,6 +72,8 @@ codes! {
     Forbidden, "forbidden", 4013, 403, Stop, "not allowed on this channel";
     OriginForbidden, "origin_forbidden", 4014, 403, Stop, "requests from this origin are not allowed";
     AuthoriserUnavailable, "authoriser_unavailable", 4015, 503, Retry, "who may do this cannot be decided right now";
+    TokenRevoked, "token_revoked", 4016, 401, Refresh, "the token was revoked";
+    QuotaExceeded, "quota_exceeded", 4017, 429, Reconnect, "more connections than the quota allows";
     BadChannel, "bad_channel", 4020, 400, Stop, "not a channel name";
     AlreadySubscribed, "already_subscribed", 4021, 409, Stop, "the session is subscribed to this channel already";
     NotSubscribed, "not_subscribed", 4022, 404, Stop, "the session is not subscribed to this channel";
