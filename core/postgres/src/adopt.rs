@@ -2,6 +2,7 @@
 //! only the incarnation that a router brings first.
 
 use meridian_core::seams::Incarnation;
+use meridian_core::vocabulary::{Epoch, LogName};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
@@ -41,6 +42,30 @@ pub(crate) async fn adopt(
     }
     // Another one may have been first.
     find(connection, log).await?.ok_or(OpenError::UnknownLog)
+}
+
+/// The newest incarnation of a log that a router brought.
+pub(crate) async fn newest(
+    connection: &mut PgConnection,
+    log: &LogName,
+) -> Result<Option<Incarnation>, sqlx::Error> {
+    let sql = "SELECT i.epoch::int8, i.identity, i.partitions, i.window_records, i.window_ms \
+               FROM logs l JOIN incarnations i ON i.log_id = l.id WHERE l.name = $1 \
+               ORDER BY i.epoch DESC LIMIT 1";
+    let row = sqlx::query(sql).bind(log.as_str()).fetch_optional(connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let number = |index| -> Result<u32, sqlx::Error> {
+        u32::try_from(row.try_get::<i64, _>(index)?)
+            .map_err(|error| sqlx::Error::Decode(error.into()))
+    };
+    Ok(Some(Incarnation {
+        log: log.clone(),
+        epoch: Epoch(number(0)?),
+        identity: row.try_get(1)?,
+        partitions: number(2)?,
+        window_records: number(3)?,
+        window_ms: row.try_get::<i64, _>(4)?.unsigned_abs(),
+    }))
 }
 
 /// The log's id, if this incarnation is known.
