@@ -12,6 +12,7 @@ mod migrate;
 mod options;
 mod pool;
 mod read;
+mod seed;
 mod upkeep;
 mod write;
 
@@ -19,4 +20,5 @@ pub use self::error::{MigrateError, OpenError, OptionsError, UpkeepError};
 pub use self::history::PostgresHistory;
 pub use self::migrate::migrate;
 pub use self::options::{Options, Tls};
+pub use self::seed::{SeedError, SeedLog, Seeded, seed};
 pub use self::upkeep::Upkept;
