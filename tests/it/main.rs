@@ -51,6 +51,7 @@ mod redirect;
 mod regions;
 mod request;
 mod resume;
+mod seed;
 mod servers;
 mod slow;
 mod stateless_reset;

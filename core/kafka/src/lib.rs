@@ -20,7 +20,7 @@ mod state;
 mod tails;
 mod writer;
 
-pub use epochs::{EpochRecord, OpenError, new_epoch};
+pub use epochs::{EpochRecord, OpenError, new_epoch, recorded};
 pub use group::{GroupOptions, KafkaGroup};
 pub use log::KafkaLog;
 pub use options::{Options, Topics};
