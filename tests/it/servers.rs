@@ -37,6 +37,16 @@ struct Process {
 impl Regions {
     /// Starts everything; returns when all of it is ready.
     pub(crate) async fn start() -> Self {
+        let mut regions = Self::prepare();
+        // The routers make the log; an edge that comes first would do as well.
+        for name in ["router1", "router2", "edge1", "edge2"] {
+            regions.spawn(name).await;
+        }
+        regions
+    }
+
+    /// Starts the servers, and configures what is to run on them: `revive` starts that.
+    pub(crate) fn prepare() -> Self {
         let stack = Stack::start(Counts { redis: 2, postgres: 2, kafka: 1, ..Counts::default() });
         let dir = tempfile::tempdir().expect("a directory");
         let certificate = certificate::write(dir.path());
@@ -54,11 +64,14 @@ impl Regions {
             regions.configure(&format!("router{region}"), region);
             regions.migrate(region);
         }
-        // The routers make the log; an edge that comes first would do as well.
-        for name in ["router1", "router2", "edge1", "edge2"] {
-            regions.spawn(name).await;
-        }
         regions
+    }
+
+    /// Another command of `meridian`; the processes' configurations are `edge1.toml` and so on.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command();
+        command.args(arguments).current_dir(self.dir.path());
+        command
     }
 
     /// A client whose home is this region (1 or 2), and which may go to the other.

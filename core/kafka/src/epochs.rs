@@ -103,6 +103,19 @@ pub(crate) fn current(
     Ok(newest)
 }
 
+/// A log's epochs as they are recorded, in order; none: nobody has opened the log yet. Makes nothing.
+pub async fn recorded(options: Options, log: LogName) -> Result<Vec<EpochRecord>, OpenError> {
+    let recorded = blocking(move || {
+        let cluster = Cluster::connect(&options)?;
+        let topic = options.epochs_topic(&log);
+        match cluster.describe(&topic)? {
+            Some(_) => load(&cluster, &options, &topic, None),
+            None => Ok(Vec::new()),
+        }
+    });
+    recorded.await.ok_or(OpenError::Cancelled)?
+}
+
 /// Begins the next epoch of a log, which goes on from there: handles of the one before refuse appends
 /// from when they learn of it. The old topic takes no more records, so that none is acknowledged that
 /// nobody will read.

@@ -13,6 +13,7 @@ mod migrate;
 mod options;
 mod pool;
 mod read;
+mod seed;
 mod upkeep;
 mod write;
 
@@ -21,4 +22,5 @@ pub use self::halts::NotedHalt;
 pub use self::history::PostgresHistory;
 pub use self::migrate::migrate;
 pub use self::options::{Options, Tls};
+pub use self::seed::{SeedError, SeedLog, Seeded, seed};
 pub use self::upkeep::Upkept;

@@ -99,8 +99,8 @@ async fn connect(options: &Options) -> Result<PgConnection, sqlx::Error> {
     Ok(connection)
 }
 
-/// `true`: the day's table was missing.
-async fn add_day(connection: &mut PgConnection, day: u64) -> Result<bool, sqlx::Error> {
+/// Makes a day's table. `true`: it was missing.
+pub(crate) async fn add_day(connection: &mut PgConnection, day: u64) -> Result<bool, sqlx::Error> {
     let day = i32::try_from(day).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query_scalar("SELECT add_partition($1)").bind(day).fetch_one(connection).await
 }
