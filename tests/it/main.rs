@@ -26,6 +26,7 @@ macro_rules! on_both {
 
 mod acks;
 mod auth;
+mod authoriser;
 mod bad_input;
 mod bridge;
 mod canary;
@@ -39,13 +40,16 @@ mod es256;
 mod fuzz;
 mod help;
 mod http;
+mod issuers;
 mod logs;
 mod loris;
+mod matrix;
 mod node;
 mod peer;
 mod processes;
 mod proxies;
 mod publish;
+mod quotas;
 mod rebinding;
 mod redirect;
 mod regions;

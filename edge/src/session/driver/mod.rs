@@ -6,6 +6,7 @@ mod orders;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
 use crate::orders::Standing;
+use crate::quota::{Exceeded, Places, SessionQuota};
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
@@ -112,6 +114,8 @@ pub(crate) struct SessionParts {
     pub(crate) lanes: usize,
     /// The token that header or query had.
     pub(crate) token: Option<String>,
+    /// From where the client came.
+    pub(crate) client: IpAddr,
     /// Counts the session as long as it lives.
     pub(crate) admission: Admission,
 }
@@ -143,6 +147,9 @@ struct Driver<C> {
     obeyed: u64,
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
+    client: IpAddr,
+    quota: Rc<RefCell<SessionQuota>>,
+    places: Places,
     _admission: Admission,
 }
 
@@ -195,6 +202,9 @@ pub(crate) fn session<C: Connection>(
         standing: context.node.standing(),
         obeyed: 0,
         peer_closed: false,
+        client: parts.client,
+        quota: Rc::new(context.node.quotas.session(now.into_std())),
+        places: Places::default(),
         _admission: parts.admission,
         context,
     };
@@ -377,7 +387,8 @@ impl<C: Connection> Driver<C> {
             Act::Publish { op: _, id, items, batch } => {
                 let (context, identity) = (self.context.clone(), self.identity.clone());
                 let whose = move || identity.borrow().clone();
-                self.start(work::publish(context, whose, id, items, batch));
+                let quota = self.quota.clone();
+                self.start(work::publish(context, quota, whose, id, items, batch));
             }
             Act::History { op: _, id, request } => {
                 self.histories.push_back((id, request));
@@ -450,9 +461,23 @@ impl<C: Connection> Driver<C> {
             Some(came) if result.is_ok() && !room(came) => Err(Code::TooManySessions),
             _ => result,
         };
-        let acts = self.machine.verified(result, now);
+        let acts = match self.take_places(&result) {
+            Ok(()) => self.machine.verified(result, now),
+            Err(exceeded) => self.machine.refused(exceeded.told(Code::QuotaExceeded)),
+        };
         *self.identity.borrow_mut() = self.machine.identity();
         self.act(acts);
+    }
+
+    /// The places of a client that is let in, where it has none yet.
+    fn take_places(
+        &mut self,
+        result: &Result<(Rc<Identity>, Option<std::time::Instant>), Code>,
+    ) -> Result<(), Exceeded> {
+        if let (Ok((identity, _)), Some(_)) = (result, self.machine.came()) {
+            self.places = self.context.node.quotas.connection(identity, self.client)?;
+        }
+        Ok(())
     }
 
     async fn finish(mut self) {
