@@ -56,6 +56,7 @@ mod regions;
 mod request;
 mod resume;
 mod revoke;
+mod seed;
 mod servers;
 mod slow;
 mod stateless_reset;

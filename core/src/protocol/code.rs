@@ -91,6 +91,7 @@ codes! {
     OutcomeUnknown, "outcome_unknown", 4035, 504, Retry, "the event may or may not be stored; a retry with the same id is safe";
     Overloaded, "overloaded", 4036, 503, Retry, "the event was not stored: too much is waiting";
     LogUnavailable, "log_unavailable", 4037, 503, Retry, "the event was not stored: the log does not answer";
+    LogHalted, "log_halted", 4038, 503, Stop, "the event was not stored: the log is halted until its operator goes on";
     NotYet, "not_yet", 4040, 503, Retry, "this region is not that far yet";
     Unavailable, "unavailable", 4041, 503, Retry, "the store that may hold this does not answer";
     RateLimited, "rate_limited", 4042, 429, Retry, "too many commands";

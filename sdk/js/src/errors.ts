@@ -42,6 +42,7 @@ export const CODES: Readonly<Record<string, readonly [closeCode: number, action:
   outcome_unknown: [4035, 'retry'],
   overloaded: [4036, 'retry'],
   log_unavailable: [4037, 'retry'],
+  log_halted: [4038, 'stop'],
   not_yet: [4040, 'retry'],
   unavailable: [4041, 'retry'],
   rate_limited: [4042, 'retry'],
