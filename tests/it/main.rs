@@ -52,6 +52,7 @@ mod publish;
 mod quotas;
 mod rebinding;
 mod redirect;
+mod region_tokens;
 mod regions;
 mod request;
 mod resume;

@@ -10,6 +10,7 @@ mod tests;
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,6 @@ pub(crate) struct Quotas {
 }
 
 /// A connection's place in each quota; its end frees them.
-#[derive(Default)]
 pub(crate) struct Places {
     _user: Option<Counted<User>>,
     _device: Option<Counted<(Tenant, UserId, DeviceId)>>,
@@ -99,8 +99,21 @@ impl Quotas {
         self.handshakes.take("ip.handshakes_per_s", self.of.ip.handshakes, &key, 1, now)
     }
 
-    /// A place for a client's connection.
-    pub(crate) fn connection(&self, identity: &Identity, ip: IpAddr) -> Result<Places, Exceeded> {
+    /// A place for a client's connection; `None`: nothing is counted.
+    pub(crate) fn connection(
+        &self,
+        identity: &Identity,
+        ip: IpAddr,
+    ) -> Result<Option<Box<Places>>, Exceeded> {
+        let of = &self.of;
+        let counted = [&of.user, &of.device, &of.ip, &of.tenant];
+        match counted.iter().any(|quota| quota.connections.is_some()) {
+            true => self.places(identity, ip).map(|places| Some(Box::new(places))),
+            false => Ok(None),
+        }
+    }
+
+    fn places(&self, identity: &Identity, ip: IpAddr) -> Result<Places, Exceeded> {
         let Identity { tenant, user, device, .. } = identity;
         let whose = || (tenant.clone(), user.clone());
         let of = &self.of;
@@ -125,13 +138,14 @@ impl Quotas {
         })
     }
 
-    /// A session's own part.
-    pub(crate) fn session(&self, now: Instant) -> RefCell<SessionQuota> {
+    /// A session's own part; `None`: it has none.
+    pub(crate) fn session(&self, now: Instant) -> Option<Rc<RefCell<SessionQuota>>> {
         let bucket = |rate: Option<Rate>| {
             rate.map(|rate| Bucket::new(rate.per_s.get(), rate.burst.get(), now))
         };
         let (publishes, bytes) = (bucket(self.of.session.publishes), bucket(self.of.session.bytes));
-        RefCell::new(SessionQuota { publishes, bytes })
+        let bounded = publishes.is_some() || bytes.is_some();
+        bounded.then(|| Rc::new(RefCell::new(SessionQuota { publishes, bytes })))
     }
 
     /// Someone publishes so many events of so many bytes together; `session`: over this one.

@@ -46,7 +46,7 @@ fn without_quotas_nothing_is_refused_or_remembered() {
     let places: Vec<_> = (0..1000).map(|_| quotas.connection(&ann, ip(IP)).unwrap()).collect();
     for _ in 0..1000 {
         assert_eq!(quotas.handshake(ip(IP), now), Ok(()));
-        assert_eq!(quotas.publish(&ann, Some(&session), (1000, u32::MAX), now), Ok(()));
+        assert_eq!(quotas.publish(&ann, session.as_deref(), (1000, u32::MAX), now), Ok(()));
     }
     assert_eq!((places.len(), quotas.user_connections.keys()), (1000, 0));
     assert_eq!((quotas.user_publishes.keys(), quotas.handshakes.keys()), (0, 0));
@@ -112,24 +112,28 @@ fn publishes_and_bytes_are_told_apart_and_by_whom() {
     for (events, bytes, of, again, by_bob) in cases {
         let quotas = quotas(|it| of(it).publishes = rate(10, 3));
         let (session, second) = (quotas.session(now), quotas.session(now));
-        assert_eq!(quotas.publish(&ann, Some(&session), (3, 999), now), Ok(()));
-        let refusal = quotas.publish(&ann, Some(&session), (1, 1), now).unwrap_err();
+        assert_eq!(quotas.publish(&ann, session.as_deref(), (3, 999), now), Ok(()));
+        let refusal = quotas.publish(&ann, session.as_deref(), (1, 1), now).unwrap_err();
         assert_eq!((refusal.quota, refusal.limit), (events, 10));
         assert_eq!(refusal.retry_after, Duration::from_millis(100));
-        assert_eq!(quotas.publish(&ann, Some(&second), (1, 1), now).is_ok(), again, "{events}");
-        assert_eq!(quotas.publish(&bob, Some(&second), (1, 1), now).is_ok(), by_bob, "{events}");
+        assert_eq!(quotas.publish(&ann, second.as_deref(), (1, 1), now).is_ok(), again, "{events}");
+        assert_eq!(
+            quotas.publish(&bob, second.as_deref(), (1, 1), now).is_ok(),
+            by_bob,
+            "{events}"
+        );
         let later = now + Duration::from_millis(100);
-        assert_eq!(quotas.publish(&ann, Some(&session), (1, 1), later), Ok(()));
+        assert_eq!(quotas.publish(&ann, session.as_deref(), (1, 1), later), Ok(()));
 
         let quotas = self::quotas(|it| of(it).bytes = rate(1000, 1000));
         let session = quotas.session(now);
-        assert_eq!(quotas.publish(&ann, Some(&session), (99, 1000), now), Ok(()));
-        let refusal = refused(quotas.publish(&ann, Some(&session), (1, 1), now));
+        assert_eq!(quotas.publish(&ann, session.as_deref(), (99, 1000), now), Ok(()));
+        let refusal = refused(quotas.publish(&ann, session.as_deref(), (1, 1), now));
         assert_eq!(refusal, Some((bytes, 1000)));
         // More than the burst would never fit: it takes all there is, and waits for all to come back.
         let later = now + Duration::from_secs(1);
-        assert_eq!(quotas.publish(&ann, Some(&session), (1, 5000), later), Ok(()));
-        assert!(quotas.publish(&ann, Some(&session), (1, 1), later).is_err());
+        assert_eq!(quotas.publish(&ann, session.as_deref(), (1, 5000), later), Ok(()));
+        assert!(quotas.publish(&ann, session.as_deref(), (1, 1), later).is_err());
     }
 }
 

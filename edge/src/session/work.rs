@@ -194,14 +194,14 @@ pub(crate) async fn reauthorise(
 /// Publishes for a session.
 pub(crate) async fn publish(
     context: Rc<Context>,
-    quota: Rc<RefCell<SessionQuota>>,
+    quota: Option<Rc<RefCell<SessionQuota>>>,
     whose: impl Fn() -> Option<(Generation, Rc<Identity>)>,
     id: Option<u64>,
     items: Vec<PublishItem>,
     batch: bool,
 ) -> Done {
     let publisher = &context.node.publisher;
-    let mut results = publisher.publish_over(Some(&quota), whose, items).await;
+    let mut results = publisher.publish_over(quota.as_deref(), whose, items).await;
     Done::Replied(if batch {
         Message::PublishedBatch { id, results }
     } else {

@@ -148,8 +148,9 @@ struct Driver<C> {
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
     client: IpAddr,
-    quota: Rc<RefCell<SessionQuota>>,
-    places: Places,
+    /// `None`: nothing of it is counted.
+    quota: Option<Rc<RefCell<SessionQuota>>>,
+    places: Option<Box<Places>>,
     _admission: Admission,
 }
 
@@ -203,8 +204,8 @@ pub(crate) fn session<C: Connection>(
         obeyed: 0,
         peer_closed: false,
         client: parts.client,
-        quota: Rc::new(context.node.quotas.session(now.into_std())),
-        places: Places::default(),
+        quota: context.node.quotas.session(now.into_std()),
+        places: None,
         _admission: parts.admission,
         context,
     };
