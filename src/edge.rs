@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use meridian_core::auth::PolicyAuthoriser;
 use meridian_core::config::{Config, RegionStores};
 use meridian_core::seams::Log;
-use meridian_edge::{Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores};
+use meridian_edge::{
+    Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores, authoriser,
+};
 
 use crate::process::{self, Signals};
 use crate::region::{self, Region};
@@ -90,7 +91,7 @@ async fn start(
             history: region.history,
             policies: policies.clone(),
         },
-        authoriser: Arc::new(PolicyAuthoriser::new(policies)),
+        authoriser: authoriser(config.authoriser.as_ref(), policies)?,
         certificates,
         reset_key,
         ops: OpsOptions {

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
@@ -34,6 +35,8 @@ const POLL: &str = "/v1/poll";
 pub(crate) struct Asked {
     pub(crate) codec: Option<String>,
     pub(crate) token: Option<String>,
+    /// From where the client came.
+    pub(crate) client: IpAddr,
 }
 
 /// Checks a session request's origin and reads its query and token.
@@ -42,19 +45,21 @@ pub(crate) fn admit_session(
     headers: &HeaderMap,
     uri: &Uri,
     address: ClientAddress,
-) -> Result<Asked, Code> {
+) -> Result<Asked, ReplyError> {
     let client = address.of_request(headers, &context.node.proxies);
     tracing::debug!(%client, path = uri.path(), "session request");
     if context.node.draining.is_cancelled() {
-        return Err(Code::Draining);
+        return Err(ReplyError::of(Code::Draining));
     }
+    let handshake = context.node.quotas.handshake(client, Instant::now());
+    handshake.map_err(|exceeded| exceeded.told(Code::RateLimited))?;
     if let Some(origin) = headers.get(ORIGIN)
         && !origin_allowed(&context.node.origins, origin, headers, uri)
     {
-        return Err(Code::OriginForbidden);
+        return Err(ReplyError::of(Code::OriginForbidden));
     }
     let query = |name: &str| query_value(uri.query().unwrap_or(""), name);
-    Ok(Asked { codec: query("codec"), token: bearer(headers).or_else(|| query("token")) })
+    Ok(Asked { codec: query("codec"), token: bearer(headers).or_else(|| query("token")), client })
 }
 
 /// A listed origin, or the node's own.

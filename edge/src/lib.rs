@@ -1,6 +1,7 @@
 //! Meridian's edge: takes events from publishers and gets them to every client that is subscribed and
 //! allowed. Imports point one way: transport → session → hub; the stores are seams of the core.
 
+mod authoriser;
 mod clock;
 mod delivery;
 mod frame;
@@ -14,6 +15,7 @@ mod ops;
 mod orders;
 mod outbound;
 mod publish;
+mod quota;
 mod regions;
 mod room;
 mod session;
@@ -21,6 +23,7 @@ mod tokens;
 mod transport;
 mod worker;
 
+pub use authoriser::authoriser;
 pub use delivery::{Logs, Stores};
 pub use lifecycle::Phase;
 pub use node::{NodeOptions, RunningNode, StartError};

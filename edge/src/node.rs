@@ -24,6 +24,7 @@ use crate::names::Names;
 use crate::ops::{self, OpsOptions};
 use crate::orders::{Diversion, Leave, Order, Standing};
 use crate::publish::Publisher;
+use crate::quota::Quotas;
 use crate::regions::Regions;
 use crate::room::Room;
 use crate::session::Settings;
@@ -84,6 +85,7 @@ pub(crate) struct Node {
     pub(crate) tokens: Tokens,
     pub(crate) authoriser: Arc<dyn Authoriser>,
     pub(crate) publisher: Publisher,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) names: Arc<Names>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
@@ -330,7 +332,9 @@ fn share(
         connect_timeout: handshake_timeout,
         commands_in_flight: COMMANDS_IN_FLIGHT,
     };
+    let quotas = Arc::new(Quotas::new(config.quotas));
     let publisher = Publisher {
+        quotas: quotas.clone(),
         stores: options.stores.clone(),
         authoriser: options.authoriser.clone(),
         regions: regions.clone(),
@@ -349,6 +353,7 @@ fn share(
         tokens,
         authoriser: options.authoriser,
         publisher,
+        quotas,
         names: Arc::default(),
         metrics,
         lifecycle: Lifecycle::default(),

@@ -117,6 +117,27 @@ impl Regions {
         self.spawn(name).await;
     }
 
+    /// Starts another edge of a region, say `edge11` beside `edge1`; where its clients connect.
+    pub(crate) async fn add_edge(&mut self, name: &str, region: usize) -> SocketAddr {
+        self.configure(name, region);
+        let (usual, own) = (self.clients[region - 1], free_address());
+        let text = std::fs::read_to_string(self.config(name)).expect("a file of ours");
+        let text = text.replace(&format!("client = '{usual}'"), &format!("client = '{own}'"));
+        std::fs::write(self.config(name), text).expect("a file of ours");
+        self.spawn(name).await;
+        own
+    }
+
+    /// Where clients of a region (1 or 2) connect.
+    pub(crate) fn client(&self, region: usize) -> SocketAddr {
+        self.clients[region - 1]
+    }
+
+    /// The admin address of a process.
+    pub(crate) fn admin(&self, name: &str) -> SocketAddr {
+        self.admins[name]
+    }
+
     /// Starts a bridge with these routes.
     pub(crate) async fn add_bridge(&mut self, name: &str, region: usize, routes: &str) {
         self.configure(name, region);

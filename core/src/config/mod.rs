@@ -6,6 +6,7 @@
 
 mod access;
 mod auth;
+mod authoriser;
 mod bridge;
 mod fault;
 mod issuers;
@@ -13,6 +14,7 @@ mod limits;
 mod namespaces;
 mod network;
 mod node;
+mod quotas;
 mod reader;
 mod source;
 mod stores;
@@ -26,11 +28,13 @@ use std::path::Path;
 
 pub use access::Proxies;
 pub use auth::{Auth, AuthKey};
+pub use authoriser::HttpAuthoriser;
 pub use bridge::{Bridge, BridgeRoute};
 pub use fault::{ConfigError, Fault};
 pub use limits::{Drain, Hub, Limits, MAX_EVENT_BYTES, MAX_PUBLISH_HORIZON_MS};
 pub use network::{Network, NetworkError, Origin, OriginError, Origins};
 pub use node::{CertificateFiles, Listen, Log, LogFormat, Node, Storage, Tls};
+pub use quotas::{Quota, Quotas, Rate};
 pub use reader::KnownKey;
 pub use stores::{Kafka, Postgres, Redis, RegionStores, SecretText, Zone};
 pub use url::{ServiceUrl, ServiceUrlError};
@@ -54,7 +58,10 @@ pub struct Config {
     /// The logs beside `global`.
     pub zones: BTreeMap<LogName, Zone>,
     pub auth: Auth,
+    /// `None`: policies decide alone.
+    pub authoriser: Option<HttpAuthoriser>,
     pub limits: Limits,
+    pub quotas: Quotas,
     pub hub: Hub,
     /// Pages of these origins may read the answers of HTTP requests (CORS). None: nobody's page needs it
     /// for WebSocket and WebTransport.
@@ -163,18 +170,22 @@ fn read(root: &mut Section<'_, '_>) -> Config {
         stores: stores::read(root),
         regions: stores::regions(root),
         auth: root.section("auth", Auth::read),
+        quotas: root.section("quotas", Quotas::read),
         hub: root.section("hub", |section| Hub::read(section, &limits)),
         cors: root.section("cors", |section| access::origins(section, "origins")),
         origins: root.section("origins", |section| access::origins(section, "allow")),
         proxies: root.section("proxies", Proxies::read),
         drain: root.section("drain", Drain::read),
         log: root.section("log", Log::read),
+        authoriser: None,
         bridge: Bridge::default(),
         policies: namespaces::read(root, &limits, &zones),
         limits,
         zones,
     };
     let (limits, policies) = (&config.limits, &config.policies);
+    config.authoriser =
+        root.section("authoriser", |section| HttpAuthoriser::read(section, policies));
     config.bridge = root.section("bridge", |section| Bridge::read(section, limits, policies));
     config
 }

@@ -12,6 +12,7 @@ mod machine_tests;
 #[cfg(test)]
 mod outbox_tests;
 
+pub(crate) use bucket::Bucket;
 pub(crate) use driver::{Connection, Next, Received, SessionParts, Standing, session};
 pub(crate) use machine::Settings;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What takes time for a session: authorising, following, publishing, reading. Each is a future that
 //! owns what it needs; none touches the connection.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::machine::{Generation, OpId};
 use crate::delivery::{From, ReadError, Stores, read_after, resolve};
 use crate::hub::Pinned;
+use crate::quota::SessionQuota;
 use crate::tokens::code_of;
 use crate::worker::Context;
 
@@ -192,13 +194,14 @@ pub(crate) async fn reauthorise(
 /// Publishes for a session.
 pub(crate) async fn publish(
     context: Rc<Context>,
+    quota: Option<Rc<RefCell<SessionQuota>>>,
     whose: impl Fn() -> Option<(Generation, Rc<Identity>)>,
     id: Option<u64>,
     items: Vec<PublishItem>,
     batch: bool,
 ) -> Done {
     let publisher = &context.node.publisher;
-    let mut results = publisher.publish(whose, items).await;
+    let mut results = publisher.publish_over(quota.as_deref(), whose, items).await;
     Done::Replied(if batch {
         Message::PublishedBatch { id, results }
     } else {

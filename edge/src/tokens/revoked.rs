@@ -216,8 +216,8 @@ mod tests {
         let (identity, news) = (ann(), Arc::new(AtomicUsize::new(0)));
         let mut tasks = tokio::task::JoinSet::new();
         let (running, told) = (there.clone(), news.clone());
+        let place = there.read_first().await;
         tasks.spawn(async move {
-            let place = running.read_first().await;
             running
                 .run(place, || {
                     told.fetch_add(1, Ordering::SeqCst);

@@ -26,6 +26,7 @@ use super::socket::{ClientStream, Socket};
 use super::websocket::{self, Upgrade};
 use crate::http_api;
 use crate::worker::Context;
+use meridian_core::protocol::ReplyError;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -196,11 +197,12 @@ fn upgrade(
 ) -> Response<AnswerBody> {
     let admitted = http_api::admit_session(context, request.headers(), request.uri(), address);
     let prepared = admitted.and_then(|asked| {
-        Upgrade::parse(request.headers(), asked.codec.as_deref()).map(|up| (up, asked.token))
+        let upgrade = Upgrade::parse(request.headers(), asked.codec.as_deref());
+        upgrade.map(|upgrade| (upgrade, asked)).map_err(ReplyError::of)
     });
-    let (upgrade, token) = match prepared {
+    let (upgrade, asked) = match prepared {
         Ok(prepared) => prepared,
-        Err(code) => return http_api::problem(code).map(Into::into),
+        Err(error) => return http_api::refusal(&error, None).map(Into::into),
     };
     let response = upgrade.answer();
     let upgraded = hyper::upgrade::on(request);
@@ -216,7 +218,7 @@ fn upgrade(
         // A slice of hyper's buffer would keep all of it for the session's life.
         let early = parts.read_buf.to_vec();
         // The session's task is small and lives long; this one's frame held hyper's parts.
-        spawn_local(websocket::run(context, socket, early, upgrade.codec, token, admission));
+        spawn_local(websocket::run(context, socket, early, upgrade.codec, asked, admission));
     });
     response
 }

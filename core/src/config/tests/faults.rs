@@ -166,6 +166,21 @@ fn all_faults_of_issuers_are_told_at_once() {
 }
 
 #[test]
+fn all_faults_of_the_authoriser_are_told_at_once() {
+    let keys = |text: &str| -> Vec<String> {
+        faults(&format!("[authoriser]\n{text}")).into_iter().map(|(key, _)| key).collect()
+    };
+    let bad = "url = 'http://example.com/'\nsecret = 'short'\ntimeout_ms = 1\ncache_s = -1\n\
+               namespaces = ['none', '$user']";
+    let expected = ["url", "secret", "timeout_ms", "cache_s", "namespaces"];
+    assert_eq!(keys(bad), expected.map(|key| format!("authoriser.{key}")));
+    let secret = "secret = 'a secret of thirty-two bytes, ok'";
+    assert_eq!(keys(secret), ["authoriser.url"]);
+    assert_eq!(keys("url = 'https://a.example/'"), ["authoriser.secret"]);
+    assert_eq!(keys(&format!("url = 'https://a.example/'\n{secret}")), [""; 0]);
+}
+
+#[test]
 fn a_section_is_a_table() {
     assert_eq!(fault("limits = 1"), ("limits".into(), "must be a table".into()));
     assert_eq!(fault("namespaces = []"), ("namespaces".into(), "must be a table".into()));
@@ -182,6 +197,8 @@ fn what_goes_together_is_checked_together() {
     assert_eq!(here("[limits]\nframe_bytes = 65536"), "limits.frame_bytes");
     assert_eq!(here("[limits]\ncontrol_queue_bytes = 65536"), "limits.control_queue_bytes");
     assert_eq!(here("[hub]\nring_bytes = 1024"), "hub.ring_bytes");
+    assert_eq!(here("[quotas.user]\nbytes_burst = 1"), "quotas.user.bytes_per_s");
+    assert_eq!(here("[quotas.ip]\npublishes_per_s = 1"), "quotas.ip.publishes_per_s");
     assert_eq!(here("[drain]\nspread_ms = 20001"), "drain.spread_ms");
     assert_eq!(here("[auth]\nmax_lifetime_s = 1\nrequire_expiry = false"), "auth.require_expiry");
     assert_eq!(here("[namespaces.a]\nevent_bytes = 65537"), "namespaces.a.event_bytes");

@@ -7,6 +7,7 @@ mod standing;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub(crate) use standing::{Next, Standing};
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
+use crate::quota::{Exceeded, Places, SessionQuota};
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
@@ -133,6 +135,8 @@ pub(crate) struct SessionParts {
     pub(crate) lanes: usize,
     /// The token that header or query had.
     pub(crate) token: Option<String>,
+    /// From where the client came.
+    pub(crate) client: IpAddr,
     /// Counts the session as long as it lives; `None`: its connection is counted and has no other.
     pub(crate) admission: Option<Admission>,
     /// The session answers one request, which resumes from here.
@@ -166,6 +170,10 @@ struct Driver<C> {
     obeyed: u64,
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
+    client: IpAddr,
+    /// `None`: nothing of it is counted.
+    quota: Option<Rc<RefCell<SessionQuota>>>,
+    places: Option<Box<Places>>,
     _admission: Option<Admission>,
 }
 
@@ -222,6 +230,9 @@ pub(crate) fn session<C: Connection>(
         standing: context.node.standing(),
         obeyed: 0,
         peer_closed: false,
+        client: parts.client,
+        quota: context.node.quotas.session(now.into_std()),
+        places: None,
         _admission: parts.admission,
         context,
     };
@@ -412,7 +423,8 @@ impl<C: Connection> Driver<C> {
             Act::Publish { op: _, id, items, batch } => {
                 let (context, identity) = (self.context.clone(), self.identity.clone());
                 let whose = move || identity.borrow().clone();
-                self.start(work::publish(context, whose, id, items, batch));
+                let quota = self.quota.clone();
+                self.start(work::publish(context, quota, whose, id, items, batch));
             }
             Act::History { op: _, id, request } => {
                 self.histories.push_back((id, request));
@@ -487,9 +499,23 @@ impl<C: Connection> Driver<C> {
             Some(came) if result.is_ok() && !room(came) => Err(Code::TooManySessions),
             _ => result,
         };
-        let acts = self.machine.verified(result, now);
+        let acts = match self.take_places(&result) {
+            Ok(()) => self.machine.verified(result, now),
+            Err(exceeded) => self.machine.refused(exceeded.told(Code::QuotaExceeded)),
+        };
         *self.identity.borrow_mut() = self.machine.identity();
         self.act(acts);
+    }
+
+    /// The places of a client that is let in, where it has none yet.
+    fn take_places(
+        &mut self,
+        result: &Result<(Rc<Identity>, Option<std::time::Instant>), Code>,
+    ) -> Result<(), Exceeded> {
+        if let (Ok((identity, _)), Some(_)) = (result, self.machine.came()) {
+            self.places = self.context.node.quotas.connection(identity, self.client)?;
+        }
+        Ok(())
     }
 
     async fn finish(mut self) {

@@ -62,6 +62,17 @@ impl Machine {
         acts
     }
 
+    /// The client that connects is not let in, for a reason of its own.
+    pub(crate) fn refused(&mut self, error: ReplyError) -> Vec<Act> {
+        let mut acts = Vec::new();
+        if let State::Connecting { id, .. } = &self.state {
+            let code = error.known_code().unwrap_or(Code::Internal);
+            acts.push(Act::Send(Message::Error(*id, error)));
+            self.close(code, &mut acts);
+        }
+        acts
+    }
+
     /// The error that refuses `connect`.
     fn refusal(&self, code: Code) -> ReplyError {
         let error = ReplyError::of(code);

@@ -85,6 +85,7 @@ async fn open(context: &Rc<Context>, admitted: Admitted) -> Result<PipeReader, R
         own_lane: Box::new(lane),
         lanes: 0,
         token: admitted.token,
+        client: admitted.client,
         admission: admitted.admission,
         answers: Some(bookmark),
     };

@@ -9,6 +9,7 @@ mod opening;
 mod pipe;
 mod poll;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub(crate) use poll::poll;
 struct Admitted {
     ask: Ask,
     token: Option<String>,
+    client: IpAddr,
     admission: Option<Admission>,
 }
 
@@ -44,7 +46,7 @@ fn admit(
     address: ClientAddress,
 ) -> Result<Admitted, ReplyError> {
     let asked = http_api::admit_session(context, &head.headers, &head.uri, address);
-    let asked = asked.map_err(ReplyError::of)?;
+    let asked = asked?;
     if asked.codec.is_some_and(|codec| codec != "json") {
         return Err(ReplyError::of(Code::Unsupported));
     }
@@ -62,5 +64,5 @@ fn admit(
     // Before HTTP/2 a connection carries one answer at a time, and is counted itself.
     let alone = head.version < Version::HTTP_2;
     let admission = (!alone).then(|| context.admit_session());
-    Ok(Admitted { ask, token: asked.token, admission })
+    Ok(Admitted { ask, token: asked.token, client: asked.client, admission })
 }

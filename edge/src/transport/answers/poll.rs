@@ -70,6 +70,7 @@ async fn wait(context: &Rc<Context>, admitted: Admitted) -> Result<Bytes, Refusa
         own_lane: Box::new(lane),
         lanes: 0,
         token: admitted.token,
+        client: admitted.client,
         admission: admitted.admission,
         answers: Some(bookmark),
     };
