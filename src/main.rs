@@ -10,6 +10,7 @@ mod dev;
 mod development;
 mod edge;
 mod embedded;
+mod halting;
 mod health;
 mod log_command;
 mod logging;
@@ -19,6 +20,7 @@ mod region;
 mod replay;
 mod router;
 mod token;
+mod waiting;
 
 use std::process::ExitCode;
 

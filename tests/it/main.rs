@@ -26,6 +26,7 @@ macro_rules! on_both {
 
 mod acks;
 mod auth;
+mod away;
 mod bad_input;
 mod bridge;
 mod canary;
@@ -37,11 +38,13 @@ mod drain;
 mod epochs;
 mod es256;
 mod fuzz;
+mod halting;
 mod help;
 mod http;
 mod logs;
 mod loris;
 mod node;
+mod paused;
 mod peer;
 mod processes;
 mod proxies;
