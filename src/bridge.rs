@@ -59,7 +59,7 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     let log = KafkaLog::open(region::kafka(&stores.kafka), region::log_name()?)
         .await
         .context("cannot open the log on Kafka")?;
-    let (mut state, log) = (log.state(), Arc::new(log));
+    let log = Arc::new(log);
     let (sources, routes) = open(config, stores).await?;
     let seam: Arc<dyn Log> = log.clone();
     let bridge = Bridge::new(&seam, routes, BridgeOptions::default());
@@ -92,7 +92,7 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
         () = signals.next() => {}
         () = any_replaced(&sources) => replaced = true,
         // The next epoch has other records: a bridge that starts anew finds them.
-        () = region::superseded(&mut state) => {
+        () = log.superseded() => {
             tracing::warn!("the log went on to another epoch: this bridge ends, to be started anew");
         }
     }

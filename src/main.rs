@@ -10,6 +10,7 @@ mod dev;
 mod development;
 mod edge;
 mod embedded;
+mod halting;
 mod health;
 mod log_command;
 mod logging;
@@ -20,6 +21,7 @@ mod region_command;
 mod replay;
 mod router;
 mod token;
+mod waiting;
 
 use std::process::ExitCode;
 

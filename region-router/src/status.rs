@@ -138,11 +138,13 @@ impl RouterStatus {
         self.halted.subscribe()
     }
 
-    /// Whether every partition that this router owns is moving.
+    /// Whether every partition that this router owns is moving, and the log is not halted.
     pub fn is_ready(&self) -> bool {
-        self.partitions.iter().all(|status| {
-            matches!(status.borrow().state, PartitionState::Live | PartitionState::Elsewhere)
-        })
+        let halted = self.halted.borrow().is_some();
+        !halted
+            && self.partitions.iter().all(|status| {
+                matches!(status.borrow().state, PartitionState::Live | PartitionState::Elsewhere)
+            })
     }
 
     pub(crate) fn all_elsewhere(&self) {

@@ -58,7 +58,7 @@ impl KafkaLog {
             move || Opened::open(&options, &log)
         });
         let opened = opened.await.ok_or(OpenError::Cancelled)??;
-        Ok(Self::run(opened, options, log, LogState::Running))
+        Ok(Self::run(opened, options, &log, LogState::Running))
     }
 
     /// Opens an epoch as it was known before, without asking Kafka, which may be away: nothing is
@@ -79,12 +79,11 @@ impl KafkaLog {
         for (partition, end) in ends {
             opened.tails.advance(partition.0, end.0);
         }
-        Ok(Self::run(opened, options, log, LogState::Unproven))
+        Ok(Self::run(opened, options, &log, LogState::Unproven))
     }
 
-    fn run(opened: Opened, options: Arc<Options>, log: LogName, first: LogState) -> Self {
+    fn run(opened: Opened, options: Arc<Options>, log: &LogName, first: LogState) -> Self {
         let Opened { cluster, record, tails, writer, reading } = opened;
-        let incarnation = record.incarnation(&log);
         let (state_sender, state) = watch::channel(first);
         let (successor_sender, successor) = watch::channel(None);
         let mut tasks = JoinSet::new();
@@ -94,14 +93,14 @@ impl KafkaLog {
         let watcher = Watcher {
             cluster: cluster.clone(),
             options: options.clone(),
-            log,
+            log: log.clone(),
             record: record.clone(),
             state: state_sender,
             successor: successor_sender,
         };
         tasks.spawn(watcher.run());
         Self {
-            incarnation,
+            incarnation: record.incarnation(log),
             record,
             options,
             state,
