@@ -21,11 +21,14 @@ use meridian_core::protocol::{Code, Codec, Place, Published, ReplyError, decode_
 use tokio::time::timeout;
 
 use crate::tokens::{TICKET_PATH, answer_ticket, code_of};
-use crate::transport::ClientAddress;
+use crate::transport::{AnswerBody, ClientAddress, event_stream, poll};
 use crate::worker::Context;
 
 /// Where the regions are told.
 const REGIONS: &str = "/v1/regions";
+/// Sessions that are answers.
+const EVENT_STREAM: &str = "/v1/sse";
+const POLL: &str = "/v1/poll";
 
 /// What a session's request asked for.
 #[derive(Debug)]
@@ -98,7 +101,8 @@ fn query_value(query: &str, name: &str) -> Option<String> {
     })
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+/// `None`: it is no UTF-8, or not encoded as it should be.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -131,17 +135,17 @@ pub(crate) async fn handle(
     head: &Parts,
     body: Bytes,
     address: ClientAddress,
-) -> Response<Bytes> {
+) -> Response<AnswerBody> {
     let client: IpAddr = address.of_request(&head.headers, &context.node.proxies);
     // Before anything is done: a page that may not read the answer may not cause the effect either.
     let readable_by = match reader_origin(context, head) {
         Ok(origin) => origin,
-        Err(code) => return problem(code),
+        Err(code) => return problem(code).map(Into::into),
     };
     let mut response = if head.method == Method::OPTIONS {
-        preflight()
+        preflight().map(Into::into)
     } else {
-        route(context, head, &body).await
+        Box::pin(route(context, head, &body, address)).await
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = readable_by {
@@ -158,8 +162,18 @@ pub(crate) async fn handle(
     response
 }
 
-async fn route(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<Bytes> {
-    match (head.uri.path(), &head.method) {
+async fn route(
+    context: &Rc<Context>,
+    head: &Parts,
+    body: &Bytes,
+    address: ClientAddress,
+) -> Response<AnswerBody> {
+    let answer = match (head.uri.path(), &head.method) {
+        (EVENT_STREAM, &Method::GET | &Method::POST) => {
+            return event_stream(context, head, body, address).await;
+        }
+        (POLL, &Method::GET | &Method::POST) => return poll(context, head, body, address).await,
+        (EVENT_STREAM | POLL, _) => not_allowed("GET, POST, OPTIONS"),
         ("/v1/publish", &Method::POST) => publish(context, head, body).await,
         ("/v1/publish", _) => not_allowed("POST, OPTIONS"),
         (REGIONS, &Method::GET) => regions(context),
@@ -168,7 +182,8 @@ async fn route(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<By
         (TICKET_PATH, &Method::POST) => answer_ticket(context, head).await,
         (TICKET_PATH, _) => not_allowed("POST, OPTIONS"),
         _ => problem(Code::NotFound),
-    }
+    };
+    answer.map(Into::into)
 }
 
 fn regions(context: &Context) -> Response<Bytes> {
@@ -186,21 +201,21 @@ fn regions(context: &Context) -> Response<Bytes> {
 fn reader_origin(context: &Context, head: &Parts) -> Result<Option<HeaderValue>, Code> {
     let Some(origin) = head.headers.get(ORIGIN) else { return Ok(None) };
     let allowed = |list| origin_allowed(list, origin, &head.headers, &head.uri);
-    // Whoever may open a session has to find out where.
-    let session =
-        matches!(head.uri.path(), REGIONS | TICKET_PATH) && allowed(&context.node.origins);
-    if session || allowed(&context.node.cors) {
-        Ok(Some(origin.clone()))
-    } else {
-        Err(Code::OriginForbidden)
-    }
+    let (sessions, answers) = (&context.node.origins, &context.node.cors);
+    let may = match head.uri.path() {
+        EVENT_STREAM | POLL => allowed(sessions),
+        // Whoever may open a session has to find out where.
+        REGIONS | TICKET_PATH => allowed(sessions) || allowed(answers),
+        _ => allowed(answers),
+    };
+    if may { Ok(Some(origin.clone())) } else { Err(Code::OriginForbidden) }
 }
 
 fn preflight() -> Response<Bytes> {
     Response::builder()
         .status(StatusCode::NO_CONTENT)
         .header(ACCESS_CONTROL_ALLOW_METHODS, "GET, POST")
-        .header(ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type")
+        .header(ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, last-event-id")
         .header(ACCESS_CONTROL_MAX_AGE, "600")
         .body(Bytes::new())
         .expect("invariant: the headers are literals")
@@ -287,12 +302,16 @@ pub(crate) fn problem(code: Code) -> Response<Bytes> {
     problem_of(code, &ReplyError::of(code))
 }
 
-/// The same of an error.
-pub(crate) fn refusal(error: &ReplyError) -> Response<Bytes> {
-    problem_of(error.known_code().unwrap_or(Code::Internal), error)
+/// The same for what a session would say, and the channel that it is about.
+pub(crate) fn refusal(error: &ReplyError, channel: Option<&str>) -> Response<Bytes> {
+    problem_about(error.known_code().unwrap_or(Code::Internal), error, channel)
 }
 
 fn problem_of(code: Code, error: &ReplyError) -> Response<Bytes> {
+    problem_about(code, error, None)
+}
+
+fn problem_about(code: Code, error: &ReplyError, channel: Option<&str>) -> Response<Bytes> {
     let status =
         StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut value = error_json(error);
@@ -300,6 +319,9 @@ fn problem_of(code: Code, error: &ReplyError) -> Response<Bytes> {
     value["title"] = status.canonical_reason().unwrap_or("error").into();
     value["status"] = status.as_u16().into();
     value["detail"] = error.message.as_str().into();
+    if let Some(channel) = channel {
+        value["channel"] = channel.into();
+    }
     let mut response = json(status, &value);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

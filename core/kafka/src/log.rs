@@ -84,6 +84,7 @@ impl KafkaLog {
 
     fn run(opened: Opened, options: Arc<Options>, log: LogName, first: LogState) -> Self {
         let Opened { cluster, record, tails, writer, reading } = opened;
+        let incarnation = record.incarnation(&log);
         let (state_sender, state) = watch::channel(first);
         let (successor_sender, successor) = watch::channel(None);
         let mut tasks = JoinSet::new();
@@ -93,14 +94,14 @@ impl KafkaLog {
         let watcher = Watcher {
             cluster: cluster.clone(),
             options: options.clone(),
-            log: log.clone(),
+            log,
             record: record.clone(),
             state: state_sender,
             successor: successor_sender,
         };
         tasks.spawn(watcher.run());
         Self {
-            incarnation: record.incarnation(&log),
+            incarnation,
             record,
             options,
             state,

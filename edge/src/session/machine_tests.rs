@@ -1,5 +1,6 @@
 //! The session's decisions, one case each; time is an argument.
 
+mod answering;
 mod leaving;
 mod random;
 mod subscriptions;

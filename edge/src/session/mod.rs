@@ -13,7 +13,7 @@ mod machine_tests;
 mod outbox_tests;
 
 pub(crate) use bucket::Bucket;
-pub(crate) use driver::{Connection, Received, SessionParts, session};
+pub(crate) use driver::{Connection, Next, Received, SessionParts, Standing, session};
 pub(crate) use machine::Settings;
 #[cfg(test)]
 pub(crate) use outbox::{Flushed, Outbox, Wrote};

@@ -103,7 +103,8 @@ pub(crate) fn run(
         lanes: 0,
         token: asked.token,
         client: asked.client,
-        admission,
+        admission: Some(admission),
+        answers: None,
     };
     session(context, connection, parts)
 }

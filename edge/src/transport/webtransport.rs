@@ -56,7 +56,7 @@ pub(super) async fn accept(
     let ((codec, protocol), asked) = match negotiated {
         Ok(negotiated) => negotiated,
         Err(error) => {
-            respond(&mut connect, http_api::refusal(&error)).await;
+            respond(&mut connect, http_api::refusal(&error, None).map(Into::into)).await;
             // The page only learns that it failed; our side is done when the peer has the answer.
             let _ = timeout(CLOSE_WAIT, quic.closed()).await;
             return;
@@ -98,7 +98,8 @@ pub(super) async fn accept(
         lanes: LANES,
         token: asked.token,
         client: asked.client,
-        admission,
+        admission: Some(admission),
+        answers: None,
     };
     // A task of its own: this one's frame held the handshake.
     spawn_local(session(context, connection, parts));

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod orders;
+mod standing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -15,16 +16,19 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use meridian_core::auth::Identity;
-use meridian_core::protocol::{Code, CommandFrame, HistoryRequest, Message, decode_commands};
+use meridian_core::protocol::{
+    Bookmark, Code, CommandFrame, HistoryRequest, Message, decode_commands,
+};
 use meridian_core::vocabulary::{Channel, Stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use standing::{Next, Standing};
+
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
-use crate::orders::Standing;
 use crate::quota::{Exceeded, Places, SessionQuota};
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
@@ -43,6 +47,8 @@ const HISTORIES_AT_ONCE: usize = 4;
 pub(crate) enum Received {
     /// Whole frames of messages.
     Frames(Vec<Bytes>),
+    /// What a request asks for.
+    Commands(Vec<CommandFrame>),
     /// Something that only shows that the peer lives.
     Alive,
     /// To be sent back as it is, on lane 0.
@@ -60,6 +66,21 @@ pub(crate) trait Connection {
 
     /// Opens another lane, if the peer lets us.
     fn open_lane(&mut self) -> Option<Box<dyn crate::session::LaneWriter>>;
+
+    /// A message of the session's own on its way out, with its frame: what is to be written of it.
+    fn outgoing(&mut self, _message: &Message, frame: Bytes) -> Option<Bytes> {
+        Some(frame)
+    }
+
+    /// A turn of the session's task is over.
+    fn turn(&mut self, _standing: &Standing<'_>) -> Next {
+        Next::GoOn
+    }
+
+    /// Whether the peer shows that it lives, on a transport where it says nothing.
+    fn lives(&self) -> bool {
+        false
+    }
 
     /// Closes with the code, and waits a bounded time for the peer to take it.
     fn close(self, code: Code) -> impl Future<Output = ()>;
@@ -92,7 +113,7 @@ impl Outlet for Session {
             // No look at the clock here: this runs once a delivery.
             self.sent.set(true);
         }
-        if outbox.needs_flush() {
+        if outbox.needs_flush() || self.format.answers_a_request() {
             self.wake.notify_one();
         }
         offer
@@ -116,8 +137,10 @@ pub(crate) struct SessionParts {
     pub(crate) token: Option<String>,
     /// From where the client came.
     pub(crate) client: IpAddr,
-    /// Counts the session as long as it lives.
-    pub(crate) admission: Admission,
+    /// Counts the session as long as it lives; `None`: its connection is counted and has no other.
+    pub(crate) admission: Option<Admission>,
+    /// The session answers one request, which resumes from here.
+    pub(crate) answers: Option<Bookmark>,
 }
 
 /// Whose session it is now; publishes under way look again.
@@ -142,7 +165,7 @@ struct Driver<C> {
     closing: Option<Code>,
     id: u64,
     transport: &'static str,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<crate::orders::Standing>,
     /// The serial of the order that was obeyed last.
     obeyed: u64,
     /// The peer closed in order: what is queued still goes out.
@@ -151,7 +174,7 @@ struct Driver<C> {
     /// `None`: nothing of it is counted.
     quota: Option<Rc<RefCell<SessionQuota>>>,
     places: Option<Box<Places>>,
-    _admission: Admission,
+    _admission: Option<Admission>,
 }
 
 enum Woken {
@@ -182,7 +205,11 @@ pub(crate) fn session<C: Connection>(
     });
     context.node.metrics.session_started(parts.transport);
     let name = format!("{}-{}-{}", context.node.settings.node, context.hands.worker, parts.id);
-    let machine = Machine::new(context.node.settings.clone(), name, parts.token, now.into_std());
+    let settings = context.node.settings.clone();
+    let mut machine = Machine::new(settings, name, parts.token, now.into_std());
+    if let Some(bookmark) = parts.answers {
+        machine = machine.answering(bookmark);
+    }
     let mut driver = Driver {
         connection,
         session,
@@ -238,6 +265,9 @@ impl<C: Connection> Driver<C> {
                         self.session.last_sent.set(Instant::now());
                     }
                     let (now, sent) = (Instant::now().into_std(), self.session.last_sent.get());
+                    if self.connection.lives() {
+                        self.machine.heard(now);
+                    }
                     let acts = self.machine.tick(now, sent.into_std());
                     self.act(acts);
                 }
@@ -248,6 +278,7 @@ impl<C: Connection> Driver<C> {
                 }
             }
             self.end_stopped_lanes();
+            self.end_turn();
             self.context.hands.ring();
         }
     }
@@ -294,6 +325,10 @@ impl<C: Connection> Driver<C> {
                 for frame in frames {
                     self.frame(&frame);
                 }
+            }
+            Received::Commands(commands) => {
+                let acts = self.commands(commands);
+                self.act(acts);
             }
         }
         true
@@ -425,7 +460,9 @@ impl<C: Connection> Driver<C> {
             _ => {}
         }
         let frame = self.session.format.message(message);
-        self.session.outbox.borrow_mut().send(lane, frame);
+        if let Some(frame) = self.connection.outgoing(message, frame) {
+            self.session.outbox.borrow_mut().send(lane, frame);
+        }
     }
 
     fn verify(&mut self, token: Option<String>) {
