@@ -45,8 +45,7 @@ fn admit(
     body: &Bytes,
     address: ClientAddress,
 ) -> Result<Admitted, ReplyError> {
-    let asked = http_api::admit_session(context, &head.headers, &head.uri, address);
-    let asked = asked?;
+    let asked = http_api::admit_session(context, &head.headers, &head.uri, address)?;
     if asked.codec.is_some_and(|codec| codec != "json") {
         return Err(ReplyError::of(Code::Unsupported));
     }
