@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use meridian_core::protocol::{Action, Command, Message, ReplyError};
+use meridian_core::protocol::{Action, Code, Command, Message, Published, ReplyError};
 
 use super::wire::{Waiting, Wire};
 use super::{Backoff, Reply};
@@ -29,6 +29,8 @@ struct Pending {
     deadline: Instant,
     first_sent: Option<Instant>,
     attempts: u32,
+    /// An attempt before this one may have been carried out: no refusal of a later one can deny that.
+    unsure: bool,
     phase: Phase,
 }
 
@@ -59,6 +61,7 @@ impl Requests {
             deadline: wire.now + self.timeout,
             first_sent: None,
             attempts: 0,
+            unsure: false,
             phase: Phase::Unsent,
         };
         if wire.online {
@@ -70,6 +73,7 @@ impl Requests {
     /// The answer to a request.
     pub(super) fn answered(&mut self, key: u64, message: Message) {
         if let Some(pending) = self.pending.remove(&key) {
+            let message = if pending.unsure { unsure(message) } else { message };
             let _ = pending.reply.send(Ok(message));
         }
     }
@@ -77,6 +81,7 @@ impl Requests {
     /// The server refused a request: again later, or the end of it.
     pub(super) fn refused(&mut self, key: u64, error: ReplyError, wire: &mut Wire) {
         let Some(pending) = self.pending.get_mut(&key) else { return };
+        pending.unsure |= error.known_code() == Some(Code::OutcomeUnknown);
         let again = matches!(error.action, Action::Retry | Action::Refresh | Action::Reconnect);
         let backoff = self.backoff.delay(pending.attempts, &mut wire.jitter);
         let asked = Duration::from_millis(error.retry_after_ms.unwrap_or(0));
@@ -86,7 +91,10 @@ impl Requests {
             pending.phase = Phase::Waiting(at);
             self.retries.insert((at, key));
         } else if let Some(pending) = self.pending.remove(&key) {
-            let _ = pending.reply.send(Err(RequestError::Refused(error)));
+            let unsure = pending.unsure && error.action == Action::Retry;
+            let error =
+                if unsure { RequestError::OutcomeUnknown } else { RequestError::Refused(error) };
+            let _ = pending.reply.send(Err(error));
         }
     }
 
@@ -108,6 +116,7 @@ impl Requests {
         for pending in self.pending.values_mut() {
             if pending.phase == Phase::InFlight {
                 pending.phase = Phase::Unsent;
+                pending.unsure = pending.publishes();
             }
         }
     }
@@ -153,7 +162,23 @@ impl Requests {
     }
 }
 
+/// The answer to a batch of which an earlier attempt may have stored events that this one did not.
+fn unsure(mut message: Message) -> Message {
+    if let Message::PublishedBatch { results, .. } = &mut message {
+        for result in results {
+            if matches!(result, Published::Refused(error) if error.action == Action::Retry) {
+                *result = Published::Refused(ReplyError::of(Code::OutcomeUnknown));
+            }
+        }
+    }
+    message
+}
+
 impl Pending {
+    fn publishes(&self) -> bool {
+        matches!(self.command, Command::Publish(_) | Command::PublishBatch { .. })
+    }
+
     fn send(&mut self, key: u64, wire: &mut Wire) {
         let first_sent = *self.first_sent.get_or_insert(wire.now);
         let age_ms = wire.now.duration_since(first_sent).as_millis() as u64;

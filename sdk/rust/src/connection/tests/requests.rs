@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use meridian_core::protocol::{Action, Code, Command, Message, ReplyError};
+use meridian_core::protocol::{Action, Code, Command, Message, Published, ReplyError};
 use tokio::sync::oneshot;
 
 use super::harness::{Harness, config};
 use crate::connection::{Ask, Input};
 use crate::error::{Lost, RequestError};
+use crate::publish::Publish;
+
+type Answer = oneshot::Receiver<Result<Message, RequestError>>;
 
 #[test]
 fn a_publish_without_an_answer_is_sent_again_with_the_same_id_and_its_age() {
@@ -79,6 +82,61 @@ fn time_runs_out_with_the_truth_about_the_outcome() {
     harness.pass(Duration::from_secs(31));
     assert!(matches!(sent.try_recv(), Ok(Err(RequestError::OutcomeUnknown))));
     assert!(matches!(unsent.try_recv(), Ok(Err(RequestError::NotSent))));
+}
+
+#[test]
+fn a_refused_retry_says_nothing_of_the_attempt_that_was_lost() {
+    let refused_in_the_end = |harness: &mut Harness, id| {
+        harness.error(id, ReplyError::of(Code::LogUnavailable).retry_after(60_000));
+    };
+    let mut harness = Harness::online();
+    let mut answer = harness.publish("p1");
+    harness.reconnect();
+    let (id, _) = harness.sent_publish();
+    refused_in_the_end(&mut harness, id);
+    assert!(matches!(answer.try_recv(), Ok(Err(RequestError::OutcomeUnknown))));
+
+    let mut harness = Harness::online();
+    let mut answer = harness.publish("p1");
+    let (id, _) = harness.sent_publish();
+    harness.error(id, ReplyError::of(Code::OutcomeUnknown));
+    harness.pass(Duration::from_secs(1));
+    let (id, _) = harness.sent_publish();
+    refused_in_the_end(&mut harness, id);
+    assert!(matches!(answer.try_recv(), Ok(Err(RequestError::OutcomeUnknown))));
+}
+
+#[test]
+fn a_batch_that_was_lost_once_knows_of_no_event_that_it_was_not_stored() {
+    let batch = |harness: &mut Harness| {
+        let (reply, answer) = oneshot::channel();
+        let events = vec![Publish::json("a:b", "1").into(), Publish::json("a:b", "2").into()];
+        let command = Command::PublishBatch { events };
+        harness.handle(Input::Ask(Ask::Request { command, reply }));
+        answer
+    };
+    let results = || {
+        let refused = Published::Refused(ReplyError::of(Code::NotStored));
+        vec![Published::Stored { cursor: None }, refused]
+    };
+    let code_of_second = |harness: &mut Harness, mut answer: Answer| {
+        let id = harness.sent.pop().unwrap().id;
+        harness.message(Message::PublishedBatch { id, results: results() });
+        match answer.try_recv() {
+            Ok(Ok(Message::PublishedBatch { results, .. })) => match &results[..] {
+                [Published::Stored { .. }, Published::Refused(error)] => error.known_code(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut harness = Harness::online();
+    let answer = batch(&mut harness);
+    assert_eq!(code_of_second(&mut harness, answer), Some(Code::NotStored));
+    let answer = batch(&mut harness);
+    harness.sent.clear();
+    harness.reconnect();
+    assert_eq!(code_of_second(&mut harness, answer), Some(Code::OutcomeUnknown));
 }
 
 #[test]
