@@ -134,12 +134,18 @@ impl Builder {
     /// given. Makes WebTransport possible beside plain HTTP.
     pub fn certificate_hash(mut self, hash: CertificateHash) -> Self {
         self.trust = match self.trust {
-            Trust::System => Trust::Hashes(vec![hash]),
             Trust::Hashes(mut hashes) => {
                 hashes.push(hash);
                 Trust::Hashes(hashes)
             }
+            Trust::System | Trust::Authorities(_) => Trust::Hashes(vec![hash]),
         };
+        self
+    }
+
+    /// Whose certificates are accepted; those that the system's authorities signed, unless said.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
         self
     }
 

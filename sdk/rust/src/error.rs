@@ -35,7 +35,7 @@ pub enum ConnectError {
     Address,
     #[error("some regions are secure and some are not")]
     MixedRegions,
-    #[error("WebTransport needs an https address or a certificate hash")]
+    #[error("WebTransport needs an https address, a certificate hash or an authority to trust")]
     NeedsCertificate,
     #[error("no TLS configuration could be made")]
     Tls(#[from] TlsError),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -19,6 +20,8 @@ pub enum Trust {
     /// Those signed by the system's authorities.
     #[default]
     System,
+    /// Those signed by these authorities, and by no others.
+    Authorities(Vec<CertificateDer<'static>>),
     /// Those with exactly one of these hashes, whatever they say of name and time.
     Hashes(Vec<CertificateHash>),
 }
@@ -37,11 +40,22 @@ pub struct HashError;
 pub enum TlsError {
     #[error("the system has no certificate authorities")]
     NoAuthorities,
+    #[error("not the certificates of authorities, in PEM")]
+    Pem,
     #[error("the TLS configuration is not valid")]
     Config(#[from] rustls::Error),
 }
 
 impl Trust {
+    /// Reads authorities' certificates.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, TlsError> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        match read {
+            Ok(authorities) if !authorities.is_empty() => Ok(Self::Authorities(authorities)),
+            Ok(_) | Err(_) => Err(TlsError::Pem),
+        }
+    }
+
     /// A configuration that offers TLS 1.3 and 1.2, and `alpn` where given.
     pub fn client_config(&self, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -49,6 +63,11 @@ impl Trust {
             .with_safe_default_protocol_versions()?;
         let mut config = match self {
             Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
+            Trust::Authorities(authorities) => {
+                let mut roots = RootCertStore::empty();
+                authorities.iter().try_for_each(|one| roots.add(one.clone()))?;
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
             Trust::Hashes(hashes) => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Pinned {
@@ -157,6 +176,19 @@ impl ServerCertVerifier for Pinned {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn authorities_are_read_from_pem() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let two = format!("{}\n{}", made.cert.pem(), made.cert.pem());
+        let Ok(Trust::Authorities(read)) = Trust::from_pem(two.as_bytes()) else {
+            panic!("two certificates")
+        };
+        assert_eq!(read, [made.cert.der().clone(), made.cert.der().clone()]);
+        for bad in [&b""[..], b"no PEM", made.signing_key.serialize_pem().as_bytes()] {
+            assert!(matches!(Trust::from_pem(bad), Err(TlsError::Pem)));
+        }
+    }
 
     #[test]
     fn hashes_are_hexadecimal() {

@@ -13,10 +13,10 @@ use meridian_core::protocol::{FrameError, FrameReader, put_frame};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use wtransport::endpoint::ConnectOptions;
 use wtransport::error::{ConnectingError, ConnectionError, StreamOpeningError};
-use wtransport::tls::Sha256Digest;
+use wtransport::tls::{Sha256Digest, WEBTRANSPORT_ALPN};
 use wtransport::{ClientConfig, Connection, RecvStream, SendStream, VarInt};
 
-use crate::tls::Trust;
+use crate::tls::{TlsError, Trust};
 
 /// No frame that a server sends is larger.
 const MAX_FRAME_BYTES: usize = 16 << 20;
@@ -48,6 +48,8 @@ pub struct WebTransport {
 pub enum WebTransportError {
     #[error("the UDP socket could not be opened")]
     Bind(#[from] io::Error),
+    #[error("no TLS configuration could be made")]
+    Tls(#[from] TlsError),
     #[error("the session could not be opened")]
     Connecting(#[from] Box<ConnectingError>),
     #[error("the first stream could not be opened")]
@@ -76,6 +78,10 @@ impl Endpoint {
         let builder = ClientConfig::builder().with_bind_default();
         let builder = match trust {
             Trust::System => builder.with_native_certs(),
+            Trust::Authorities(_) => {
+                let tls = trust.client_config(&[WEBTRANSPORT_ALPN])?;
+                builder.with_custom_tls(Arc::unwrap_or_clone(tls))
+            }
             Trust::Hashes(hashes) => builder
                 .with_server_certificate_hashes(hashes.iter().map(|h| Sha256Digest::new(h.0))),
         };

@@ -43,7 +43,7 @@ impl Dialer {
         &self,
         choice: Choice,
     ) -> Result<(Choice, Option<&'static str>), ConnectError> {
-        let has_certificate = self.secure || matches!(self.trust, Trust::Hashes(_));
+        let has_certificate = self.secure || !matches!(self.trust, Trust::System);
         match choice {
             Choice::Only(Transport::WebTransport) if !has_certificate => {
                 Err(ConnectError::NeedsCertificate)
