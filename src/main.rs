@@ -4,6 +4,7 @@
 
 mod bridge;
 mod check_config;
+mod client;
 mod configuration;
 mod demo;
 mod dev;
@@ -20,6 +21,7 @@ mod region;
 mod region_command;
 mod replay;
 mod router;
+mod span;
 mod token;
 mod waiting;
 
@@ -39,6 +41,7 @@ struct Cli {
 const HELP: &str = "\
 Try it:
   meridian dev --demo flights        a whole node on this machine, with something to look at
+  meridian sub flights:SFO           its events, with the token that it prints in MERIDIAN_TOKEN
 
 Every configuration key: docs/configuration.md. Tokens: docs/authentication.md.";
 
@@ -53,6 +56,10 @@ enum Command {
     Region(region_command::Options),
     Token(Box<token::Options>),
     CheckConfig(check_config::Options),
+    Sub(client::SubOptions),
+    Pub(client::PublishOptions),
+    History(client::HistoryOptions),
+    Latest(client::LatestOptions),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +73,10 @@ fn main() -> ExitCode {
         Command::Region(options) => region_command::run(&options),
         Command::Token(options) => token::run(&options),
         Command::CheckConfig(options) => check_config::run(&options),
+        Command::Sub(options) => return client::sub(&options),
+        Command::Pub(options) => return client::publish(&options),
+        Command::History(options) => return client::history(&options),
+        Command::Latest(options) => return client::latest(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,10 +7,23 @@ fn help_names_every_command_and_has_examples() {
     let place = Place::new();
     let help = place.meridian(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["dev", "edge", "router", "migrate", "log", "region", "token", "check-config"] {
+    for command in [
+        "dev",
+        "edge",
+        "router",
+        "migrate",
+        "log",
+        "region",
+        "token",
+        "check-config",
+        "sub",
+        "pub",
+        "history",
+        "latest",
+    ] {
         assert!(help.stdout.contains(command), "{}", help.stdout);
         let own = place.meridian(&[command, "--help"]);
-        assert!(own.stdout.contains("Examples:"), "{}", own.stdout);
+        assert!(own.stdout.contains("Examples"), "{}", own.stdout);
     }
     assert_eq!(place.meridian(&["--version"]).stdout.trim(), "meridian 0.1.0");
 }

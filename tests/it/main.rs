@@ -33,6 +33,7 @@ mod bridge;
 mod canary;
 mod certificate;
 mod check_config;
+mod cli;
 mod client;
 mod crash;
 mod drain;
