@@ -12,6 +12,7 @@ mod names;
 mod node;
 mod ops;
 mod orders;
+mod polling;
 mod publish;
 mod regions;
 mod room;

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
 use crate::orders::{Diversion, Leave, Order};
+use crate::polling::Polling;
 use crate::publish::Publisher;
 use crate::regions::Regions;
 use crate::room::Room;
@@ -79,6 +80,7 @@ pub(crate) struct Node {
     pub(crate) verifier: Verifier,
     pub(crate) authoriser: Arc<dyn Authoriser>,
     pub(crate) publisher: Publisher,
+    pub(crate) polling: Polling,
     pub(crate) names: Arc<Names>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
@@ -322,6 +324,7 @@ fn share(
         verifier: options.verifier,
         authoriser: options.authoriser,
         publisher,
+        polling: Polling::default(),
         names: Arc::default(),
         metrics,
         lifecycle: Lifecycle::default(),

@@ -47,6 +47,7 @@ mod loris;
 mod moves;
 mod node;
 mod peer;
+mod polling;
 mod processes;
 mod proxies;
 mod publish;
