@@ -6,21 +6,22 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL,
-    CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, ORIGIN, RETRY_AFTER,
+    VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use meridian_core::auth::{Identity, TokenError};
+use meridian_core::auth::Identity;
 use meridian_core::config::Origins;
 use meridian_core::protocol::{Code, Codec, Place, Published, ReplyError, decode_publish};
 use tokio::time::timeout;
 
-use crate::clock::now_ms;
 use crate::polling::{self, Question};
+use crate::tokens::{TICKET_PATH, answer_ticket, code_of};
 use crate::transport::{AnswerBody, ClientAddress, event_stream, poll};
 use crate::worker::Context;
 
@@ -64,8 +65,19 @@ pub(crate) fn admit_session(
 
 /// A listed origin, or the node's own.
 fn origin_allowed(listed: &Origins, origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> bool {
+    origin.to_str().is_ok_and(|origin| listed.allows(origin))
+        || origin_named(listed, origin, headers, uri)
+}
+
+/// The same where `*` does not count.
+pub(crate) fn origin_named(
+    listed: &Origins,
+    origin: &HeaderValue,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
-    if listed.allows(origin) {
+    if listed.names(origin) {
         return true;
     }
     let host = headers
@@ -76,7 +88,7 @@ fn origin_allowed(listed: &Origins, origin: &HeaderValue, headers: &HeaderMap, u
     own.is_some() && own == host
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
@@ -138,6 +150,13 @@ pub(crate) async fn handle(
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = readable_by {
+        // Cookies come along only where they are of use, and only for pages that are named.
+        let cookies = head.uri.path() == TICKET_PATH
+            && origin_named(&context.node.origins, &origin, &head.headers, &head.uri);
+        if cookies {
+            let yes = HeaderValue::from_static("true");
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        }
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
@@ -167,6 +186,8 @@ async fn route(
         (REGIONS, &Method::GET) => regions(context),
         (REGIONS, _) => not_allowed("GET, OPTIONS"),
         ("/v1/ws" | "/v1/wt", _) => not_allowed("GET"),
+        (TICKET_PATH, &Method::POST) => answer_ticket(context, head).await,
+        (TICKET_PATH, _) => not_allowed("POST, OPTIONS"),
         _ => problem(Code::NotFound),
     };
     answer.map(Into::into)
@@ -180,7 +201,7 @@ async fn poll_channel(context: &Rc<Context>, head: &Parts, rest: &str) -> Respon
         Some((percent_decode(channel), what))
     });
     let Some((channel, question)) = asked else { return problem(Code::NotFound) };
-    let identity = match authenticate(context, head) {
+    let identity = match authenticate(context, head).await {
         Ok(identity) => identity,
         Err(code) => return problem(code),
     };
@@ -234,7 +255,7 @@ fn reader_origin(context: &Context, head: &Parts) -> Result<Option<HeaderValue>,
     let may = match head.uri.path() {
         EVENT_STREAM | POLL => allowed(sessions),
         // Whoever may open a session has to find out where.
-        REGIONS => allowed(sessions) || allowed(answers),
+        REGIONS | TICKET_PATH => allowed(sessions) || allowed(answers),
         _ => allowed(answers),
     };
     if may { Ok(Some(origin.clone())) } else { Err(Code::OriginForbidden) }
@@ -259,18 +280,15 @@ fn not_allowed(methods: &'static str) -> Response<Bytes> {
     response
 }
 
-fn authenticate(context: &Context, head: &Parts) -> Result<Identity, Code> {
+async fn authenticate(context: &Context, head: &Parts) -> Result<Identity, Code> {
     let token = bearer(&head.headers)
         .or_else(|| query_value(head.uri.query().unwrap_or(""), "token"))
         .ok_or(Code::Unauthenticated)?;
-    context.node.verifier.verify(&token, now_ms()).map_err(|error| match error {
-        TokenError::Expired => Code::TokenExpired,
-        _ => Code::Unauthenticated,
-    })
+    context.node.tokens.verify(&token).await.map_err(code_of)
 }
 
 async fn publish(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<Bytes> {
-    let identity = match authenticate(context, head) {
+    let identity = match authenticate(context, head).await {
         Ok(identity) => Rc::new(identity),
         Err(code) => return problem(code),
     };

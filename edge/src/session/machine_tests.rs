@@ -53,6 +53,7 @@ fn identity(user: &str) -> Rc<Identity> {
         grants: Vec::new(),
         subscribe: Vec::new(),
         token_id: None,
+        issued_at_ms: None,
         expires_at_ms: None,
         scope: Scope::of_token("", user),
     })

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use meridian_core::auth::{Identity, TokenError};
+use meridian_core::auth::Identity;
 use meridian_core::protocol::{
     Bookmark, Code, CommandFrame, HistoryRequest, Message, decode_commands,
 };
@@ -28,10 +28,10 @@ pub(crate) use standing::{Next, Standing};
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
-use crate::orders::Order;
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
+use crate::tokens::{Checked, code_of, is_ticket};
 use crate::worker::{Admission, Context};
 
 /// A client that does not take even the close within this time is dropped.
@@ -161,7 +161,9 @@ struct Driver<C> {
     closing: Option<Code>,
     id: u64,
     transport: &'static str,
-    orders: watch::Receiver<Order>,
+    standing: watch::Receiver<crate::orders::Standing>,
+    /// The serial of the order that was obeyed last.
+    obeyed: u64,
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
     _admission: Option<Admission>,
@@ -217,7 +219,8 @@ pub(crate) fn session<C: Connection>(
         closing: None,
         id: parts.id,
         transport: parts.transport,
-        orders: context.node.standing_order(),
+        standing: context.node.standing(),
+        obeyed: 0,
         peer_closed: false,
         _admission: parts.admission,
         context,
@@ -232,7 +235,7 @@ pub(crate) fn session<C: Connection>(
 impl<C: Connection> Driver<C> {
     async fn run(&mut self) {
         // Before the first frame: an order that stood already is none for a client that was sent here.
-        if self.orders.has_changed().unwrap_or(false) {
+        if self.standing.has_changed().unwrap_or(false) {
             self.obey();
         }
         while self.closing.is_none() {
@@ -279,7 +282,7 @@ impl<C: Connection> Driver<C> {
         // Whoever is ready gets a turn: a client that reads fast must be heard while it catches up.
         tokio::select! {
             () = self.taken_over.cancelled() => Woken::TakenOver,
-            Ok(()) = self.orders.changed() => Woken::Ordered,
+            Ok(()) = self.standing.changed() => Woken::Ordered,
             Some(done) = self.work.next(), if !self.work.is_empty() => Woken::Done(done),
             flushed = flush(&session, &self.context), if flushes => Woken::Flushed(flushed),
             () = session.wake.notified() => Woken::Flushed(Flushed::Idle),
@@ -346,6 +349,7 @@ impl<C: Connection> Driver<C> {
             Done::Authorised { generation, channel, decision } => {
                 self.machine.authorised(generation, &channel, decision, Instant::now().into_std())
             }
+            Done::Verified(result) => return self.verified(result),
             Done::Replied(message) => self.machine.finished(message),
             Done::Read(message) => {
                 self.reading -= 1;
@@ -450,23 +454,34 @@ impl<C: Connection> Driver<C> {
     }
 
     fn verify(&mut self, token: Option<String>) {
-        let now = Instant::now().into_std();
-        let wall = now_ms();
-        let result = match token {
-            None => Err(Code::Unauthenticated),
-            Some(token) => match self.context.node.verifier.verify(&token, wall) {
-                Ok(identity) => {
-                    let left = identity.expires_at_ms.map(|at| at.saturating_sub(wall));
-                    let expires_at = left.map(|left| now + Duration::from_millis(left));
-                    Ok((Rc::new(identity), expires_at))
-                }
-                Err(TokenError::Expired) => Err(Code::TokenExpired),
-                Err(error) => {
-                    tracing::debug!(session = self.id, %error, "token refused");
-                    Err(Code::Unauthenticated)
-                }
-            },
+        let Some(token) = token else { return self.verified(Err(Code::Unauthenticated)) };
+        if is_ticket(&token) {
+            return self.start(work::redeem(self.context.clone(), token));
+        }
+        match self.context.node.tokens.verify_now(&token) {
+            Checked::Decided(decided) => self.verified(decided.map_err(code_of)),
+            Checked::NeedsKey(first) => {
+                self.start(work::verify(self.context.clone(), token, first));
+            }
+        }
+    }
+
+    fn verified(&mut self, result: Result<Identity, Code>) {
+        let (now, wall) = (Instant::now().into_std(), now_ms());
+        if let Err(code) = result {
+            tracing::debug!(session = self.id, %code, "token refused");
+        }
+        // What was revoked while it was being checked was not this session's yet.
+        let revoked = |identity: &Identity| self.context.node.tokens.revoked().cover(identity);
+        let result = match result {
+            Ok(identity) if revoked(&identity) => Err(Code::TokenRevoked),
+            result => result,
         };
+        let result = result.map(|identity| {
+            let left = identity.expires_at_ms.map(|at| at.saturating_sub(wall));
+            let expires_at = left.map(|left| now + Duration::from_millis(left));
+            (Rc::new(identity), expires_at)
+        });
         let room = |came| self.context.node.room.keeps(self.context.node.connections(), came);
         let result = match self.machine.came() {
             Some(came) if result.is_ok() && !room(came) => Err(Code::TooManySessions),
