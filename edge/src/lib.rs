@@ -14,6 +14,7 @@ mod node;
 mod ops;
 mod orders;
 mod outbound;
+mod polling;
 mod publish;
 mod quota;
 mod regions;

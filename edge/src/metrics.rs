@@ -77,6 +77,16 @@ impl Metrics {
         self.refused(&ReplyError::of(Code::TooManySessions));
     }
 
+    /// A poll of a channel was answered.
+    pub(crate) fn polled(&self, outcome: &'static str) {
+        counter!("meridian_polls_total", "outcome" => outcome).increment(1);
+    }
+
+    /// A poll's answer was not there and is read.
+    pub(crate) fn poll_read(&self) {
+        counter!("meridian_poll_reads_total").increment(1);
+    }
+
     /// A client was sent elsewhere.
     pub(crate) fn redirected(&self, reason: &str) {
         let reason = known(&REDIRECT_REASONS, reason);
@@ -229,6 +239,11 @@ fn describe() {
         "meridian_quic_steered_total",
         "Datagrams that another worker's socket got, since their client's address changed"
     );
+    describe_counter!(
+        "meridian_polls_total",
+        "Polls of channels, by outcome (ok, unchanged, early, or refused)"
+    );
+    describe_counter!("meridian_poll_reads_total", "Reads that answered polls");
     describe_counter!("meridian_refusals_total", "Errors told to clients, by code");
     describe_gauge!("meridian_worker_saturation", "Share of time in which a worker fans out");
 }

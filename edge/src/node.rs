@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
 use crate::orders::{Diversion, Leave, Order, Standing};
+use crate::polling::Polling;
 use crate::publish::Publisher;
 use crate::quota::Quotas;
 use crate::regions::Regions;
@@ -86,6 +87,7 @@ pub(crate) struct Node {
     pub(crate) authoriser: Arc<dyn Authoriser>,
     pub(crate) publisher: Publisher,
     pub(crate) quotas: Arc<Quotas>,
+    pub(crate) polling: Polling,
     pub(crate) names: Arc<Names>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
@@ -354,6 +356,7 @@ fn share(
         authoriser: options.authoriser,
         publisher,
         quotas,
+        polling: Polling::default(),
         names: Arc::default(),
         metrics,
         lifecycle: Lifecycle::default(),

@@ -53,6 +53,7 @@ mod moves;
 mod node;
 mod paused;
 mod peer;
+mod polling;
 mod processes;
 mod proxies;
 mod publish;

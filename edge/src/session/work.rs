@@ -276,23 +276,32 @@ async fn history_page(
         return Err(ReplyError::of(Code::Unsupported));
     }
     let key = ChannelKey { tenant: identity.tenant.clone(), channel };
+    read_history(context, &key, &request).await
+}
+
+/// Reads a page of a stored channel, which the caller may read.
+pub(crate) async fn read_history(
+    context: &Context,
+    key: &ChannelKey,
+    request: &HistoryRequest,
+) -> Result<HistoryPage, ReplyError> {
     let stores = &context.node.stores;
-    let stream = stores.stream(&key).ok_or_else(|| wrong_region(context, &key.channel))?;
+    let stream = stores.stream(key).ok_or_else(|| wrong_region(context, &key.channel))?;
     let limit =
         request.limit.map_or(HISTORY_DEFAULT, |limit| limit as usize).clamp(1, HISTORY_MOST);
     let (after, limit) = match (&request.after, request.last) {
         (Some(text), None) => {
             let cursor = Cursor::parse(text).map_err(|_| ReplyError::of(Code::BadCursor))?;
-            let start = resolve(stores, &key, &stream, From::Cursor(cursor)).await?;
+            let start = resolve(stores, key, &stream, From::Cursor(cursor)).await?;
             (start.position, limit)
         }
         (None, Some(last)) => {
             let last = (last as usize).min(HISTORY_MOST);
-            (start(context, &key, &stream, From::Last(last)).await?, last.max(1))
+            (start(context, key, &stream, From::Last(last)).await?, last.max(1))
         }
         _ => return Err(ReplyError::of(Code::BadRequest)),
     };
-    read_page(stores, &key, &stream, after, limit).await
+    read_page(stores, key, &stream, after, limit).await
 }
 
 pub(crate) async fn read_page(
