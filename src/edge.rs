@@ -89,6 +89,7 @@ async fn start(
             history: region.history,
             policies: policies.clone(),
         },
+        acks: Vec::new(),
         authoriser: Arc::new(PolicyAuthoriser::new(policies)),
         certificates,
         reset_key,
