@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use meridian_core::auth::PolicyAuthoriser;
 use meridian_core::config::{Config, RegionStores};
-use meridian_core::seams::Log;
+use meridian_core::seams::{AckLog, Log};
 use meridian_edge::{Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores};
 
 use crate::process::{self, Signals};
 use crate::region::{self, Region};
-use crate::{health, logging};
+use crate::{acks, health, logging};
 
 /// Run a node that clients connect to, on a region's Kafka, Redis and Postgres
 ///
@@ -44,11 +44,12 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
     let metrics = process::install_metrics()?;
     let mut signals = Signals::listen()?;
     let region = region::open(stores, Arc::new(config.policies.clone())).await?;
+    let acks: Vec<Arc<dyn AckLog>> = vec![Arc::new(acks::open(stores).await?)];
     let mut state = region.log.state();
     let stop = tokio_util::sync::CancellationToken::new();
     let histograms = tokio::spawn(process::drain_histograms(metrics.clone(), stop.clone()));
     let log = region.log.clone();
-    let node = start(config, region, metrics).await?;
+    let node = start(config, region, acks, metrics).await?;
     announce(&node)?;
     tokio::select! {
         () = signals.next() => {}
@@ -71,6 +72,7 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
 async fn start(
     config: Config,
     region: Region,
+    acks: Vec<Arc<dyn AckLog>>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
 ) -> Result<RunningNode> {
     let files = config.tls.certificate.clone().context("no certificate")?;
@@ -89,7 +91,7 @@ async fn start(
             history: region.history,
             policies: policies.clone(),
         },
-        acks: Vec::new(),
+        acks,
         authoriser: Arc::new(PolicyAuthoriser::new(policies)),
         certificates,
         reset_key,

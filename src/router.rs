@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::{self, Signals, now_ms};
 use crate::region::{self, Region};
-use crate::{health, logging};
+use crate::{acks, health, logging};
 
 /// Run a region's router, on the region's Kafka, Redis and Postgres
 ///
@@ -53,6 +53,7 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
     let policies = Arc::new(config.policies.clone());
     let region = region::open(stores, policies.clone()).await?;
     let mut state = region.log.state();
+    let merger = acks::merger(&config.node.region, stores, &region).await?;
     let router = Router::new(
         region.log.clone(),
         region.history.clone(),
@@ -75,6 +76,7 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(serving);
     tasks.spawn(process::drain_histograms(metrics, stop.clone()));
+    tasks.spawn(merger.run(stop.clone()));
     tasks.spawn(upkeep(region.history.clone(), policies, stop.clone()));
 
     let group = group(&config, stores, &region)?;
