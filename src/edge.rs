@@ -85,6 +85,7 @@ async fn start(
     let parts = health::watch(&region);
     let node = RunningNode::start(NodeOptions {
         verifier: config.auth.verifier(),
+        ledger: region.backplane.clone(),
         stores: Stores {
             logs: Logs::new([region.log.clone() as Arc<dyn Log>]),
             backplane: region.backplane,

@@ -17,6 +17,7 @@ mod logging;
 mod migrate;
 mod process;
 mod region;
+mod region_command;
 mod replay;
 mod router;
 mod token;
@@ -48,6 +49,7 @@ enum Command {
     Bridge(bridge::Options),
     Migrate(migrate::Options),
     Log(log_command::Options),
+    Region(region_command::Options),
     Token(Box<token::Options>),
     CheckConfig(check_config::Options),
 }
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bridge(options) => bridge::run(&options),
         Command::Migrate(options) => migrate::run(&options),
         Command::Log(options) => log_command::run(&options),
+        Command::Region(options) => region_command::run(&options),
         Command::Token(options) => token::run(&options),
         Command::CheckConfig(options) => check_config::run(&options),
     };

@@ -1,7 +1,7 @@
 //! A region's servers: the log on Kafka, the backplane on Redis, the history on Postgres, opened as the
 //! configuration says. Owns nothing of what is done with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,12 @@ pub(crate) struct ConfigFile {
 
 /// Reads a configuration that must name a region's servers.
 pub(crate) fn configured(file: &ConfigFile) -> Result<(Config, RegionStores)> {
-    let config = configuration::load(Some(&file.path))?;
+    configured_by(&file.path)
+}
+
+/// The same, of a file that another option names.
+pub(crate) fn configured_by(path: &Path) -> Result<(Config, RegionStores)> {
+    let config = configuration::load(Some(path))?;
     let Some(stores) = config.stores.clone() else {
         let message = "missing: this command needs `[kafka]`, `[redis]` and `[postgres]`";
         return Err(ConfigError {

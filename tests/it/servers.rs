@@ -37,6 +37,16 @@ struct Process {
 impl Regions {
     /// Starts everything; returns when all of it is ready.
     pub(crate) async fn start() -> Self {
+        let mut regions = Self::prepare();
+        // The routers make the log; an edge that comes first would do as well.
+        for name in ["router1", "router2", "edge1", "edge2"] {
+            regions.spawn(name).await;
+        }
+        regions
+    }
+
+    /// Starts the servers, and configures what is to run on them: `revive` starts that.
+    pub(crate) fn prepare() -> Self {
         let stack = Stack::start(Counts { redis: 2, postgres: 2, kafka: 1, ..Counts::default() });
         let dir = tempfile::tempdir().expect("a directory");
         let certificate = certificate::write(dir.path());
@@ -54,11 +64,14 @@ impl Regions {
             regions.configure(&format!("router{region}"), region);
             regions.migrate(region);
         }
-        // The routers make the log; an edge that comes first would do as well.
-        for name in ["router1", "router2", "edge1", "edge2"] {
-            regions.spawn(name).await;
-        }
         regions
+    }
+
+    /// Another command of `meridian`; the processes' configurations are `edge1.toml` and so on.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command();
+        command.args(arguments).current_dir(self.dir.path());
+        command
     }
 
     /// A client whose home is this region (1 or 2), and which may go to the other.
@@ -86,7 +99,7 @@ impl Regions {
 
     /// Starts again what was killed; returns when it is ready.
     pub(crate) async fn revive(&mut self, name: &str) {
-        if name.starts_with("edge") || name.starts_with("router") {
+        if self.admins.contains_key(name) {
             self.spawn(name).await;
         } else {
             self.stack.restart(name);
@@ -104,13 +117,20 @@ impl Regions {
         self.spawn(name).await;
     }
 
+    /// Starts a bridge with these routes.
+    pub(crate) async fn add_bridge(&mut self, name: &str, region: usize, routes: &str) {
+        self.configure(name, region);
+        let config = self.config(name);
+        let text = std::fs::read_to_string(&config).expect("a file of ours");
+        std::fs::write(&config, text + routes).expect("a file of ours");
+        self.spawn(name).await;
+    }
+
     /// Has a process end in order, and waits for that.
     pub(crate) async fn terminate(&mut self, name: &str) {
         let at = self.processes.iter().position(|process| process.name == name);
         let mut process = self.processes.remove(at.expect("a process of ours"));
-        let pid = process.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(told.success());
+        crate::node::terminate(&process.child);
         let child = &mut process.child;
         let ended = || child.try_wait().expect("the process is ours");
         let status = eventually_within(PATIENCE, "a process that ends in order", ended).await;

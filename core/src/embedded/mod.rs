@@ -1,4 +1,4 @@
-//! The seams inside one process: a log and a history on SQLite, a backplane in memory. Owns the data
+//! The seams inside one process: a log and a history on SQLite, a backplane and a ledger in memory. Owns the data
 //! folder: its lock, its files, and that they belong together.
 
 mod acks;
@@ -6,6 +6,7 @@ mod backplane;
 #[cfg(feature = "testing")]
 pub mod faulty;
 mod history;
+mod ledger;
 mod lock;
 mod log;
 mod queue;
@@ -20,6 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use self::acks::{SqliteAckReader, SqliteAcks};
 pub use self::backplane::{BackplaneOptions, InProcessBackplane};
 pub use self::history::{HistoryOptions, SqliteHistory, Swept};
+pub use self::ledger::InProcessLedger;
 pub use self::log::{Keep, LogOptions, SqliteLog, Trimmed};
 
 use self::lock::FolderLock;
@@ -51,6 +53,7 @@ pub struct Embedded {
     pub backplane: Arc<InProcessBackplane>,
     /// All regions' in common, like the log.
     pub acks: Arc<SqliteAcks>,
+    pub ledger: Arc<InProcessLedger>,
     clock: Clock,
 }
 
@@ -143,6 +146,7 @@ pub async fn open_regions(
             history: Arc::new(history),
             backplane: Arc::new(InProcessBackplane::new(options.backplane.clone())),
             acks: acks.clone(),
+            ledger: Arc::default(),
             clock: clock.clone(),
         });
     }

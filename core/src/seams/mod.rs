@@ -6,6 +6,7 @@ mod backplane;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod history;
+mod ledger;
 mod log;
 mod source;
 
@@ -19,5 +20,6 @@ pub use history::{
     GoneReason, History, HistoryError, HistoryRead, KeyedAck, Marks, ReadBounds, ReadFrom,
     RecordKey, Snapshot, WindowRow, highest_acks, pack_window, unpack_window,
 };
+pub use ledger::{KeptTicket, LedgerPlace, TICKETS_MOST, TokenLedger};
 pub use log::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};
 pub use source::{DeadLetter, Source, SourceBounds, SourceCommit, SourceError, SourceRecord};

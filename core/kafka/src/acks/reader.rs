@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::{Shared, unavailable};
 use crate::cluster::{Cluster, blocking, ends};
 use crate::context::Context;
-use crate::group::{GroupOptions, config};
+use crate::member::{GroupOptions, config};
 
 const BATCH: usize = 512;
 

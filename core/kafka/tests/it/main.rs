@@ -4,6 +4,7 @@
 
 mod acks;
 mod conformance;
+mod ended;
 mod epochs;
 mod faults;
 mod group;

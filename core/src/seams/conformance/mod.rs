@@ -5,6 +5,7 @@
 pub mod acks;
 pub mod backplane;
 pub mod history;
+pub mod ledger;
 pub mod log;
 mod samples;
 mod seeds;
