@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use meridian_core::config::{Config, RegionStores};
-use meridian_core::seams::Log;
+use meridian_core::seams::{AckLog, Log};
 use meridian_edge::{
     Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores, authoriser,
 };
 
 use crate::process::{self, Signals};
 use crate::region::{self, Region};
-use crate::{halting, health, logging, waiting};
+use crate::{acks, halting, health, logging, waiting};
 
 /// Run a node that clients connect to, on a region's Kafka, Redis and Postgres
 ///
@@ -46,12 +46,13 @@ async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     let mut signals = Signals::listen()?;
     let opened = waiting::open(&mut config, stores, (&metrics, &mut signals)).await?;
     let Some(region) = opened else { return Ok(()) };
+    let acks: Vec<Arc<dyn AckLog>> = vec![acks::Acks::new(stores)?];
     let stop = tokio_util::sync::CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(process::drain_histograms(metrics.clone(), stop.clone()));
     let log = region.log.clone();
     tasks.spawn(halting::obey(log.clone(), region.history.clone(), stop.clone()));
-    let node = start(config, region, metrics).await?;
+    let node = start(config, region, acks, metrics).await?;
     announce(&node)?;
     tokio::select! {
         () = signals.next() => {}
@@ -74,6 +75,7 @@ async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
 async fn start(
     config: Config,
     region: Region,
+    acks: Vec<Arc<dyn AckLog>>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
 ) -> Result<RunningNode> {
     let files = config.tls.certificate.clone().context("no certificate")?;
@@ -93,6 +95,7 @@ async fn start(
             history: region.history,
             policies: policies.clone(),
         },
+        acks,
         authoriser: authoriser(config.authoriser.as_ref(), policies)?,
         certificates,
         reset_key,

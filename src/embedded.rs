@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use meridian_core::config::Config;
 use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
-use meridian_core::seams::Log;
+use meridian_core::seams::{AckLog, Log};
 use meridian_edge::{
     Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, OtherRegion, ResetKey, RunningNode,
     Stores, authoriser,
 };
-use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
+use meridian_region_router::{AckMerger, Options as RouterOptions, Router, RouterStatus};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -56,6 +56,9 @@ async fn serve(configs: Vec<Config>, demo: Option<Demo>) -> Result<()> {
     let mut regions = Vec::with_capacity(configs.len());
     for (config, stores) in configs.into_iter().zip(&stores) {
         let status = start_router(stores, &mut parts, stop_routers.clone());
+        let (acks, history) = (stores.acks.clone(), stores.history.clone());
+        let merger = AckMerger::new(acks.clone(), acks.reader(), history);
+        parts.spawn(merger.run(stop_routers.clone()));
         let stores = stores.clone();
         regions.push(Region { config, stores, status, policies: policies.clone() });
     }
@@ -226,6 +229,7 @@ impl Edge {
                 history: stores.history.clone(),
                 policies: policies.clone(),
             },
+            acks: vec![stores.acks.clone() as Arc<dyn AckLog>],
             authoriser: authoriser(config.authoriser.as_ref(), policies.clone())?,
             certificates: self.certificates.clone(),
             reset_key,

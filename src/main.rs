@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 arguments or configuration not valid.
 
+mod acks;
 mod bridge;
 mod check_config;
 mod configuration;

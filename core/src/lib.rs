@@ -2,6 +2,7 @@
 //! the seams with their embedded implementations. It never opens a client socket and never decides
 //! what a session does.
 
+pub mod acks;
 pub mod auth;
 pub mod bridge;
 pub mod config;

@@ -196,7 +196,7 @@ impl Reading {
         // No records come here: each partition has a queue of its own.
         while self.consumer.poll(Duration::ZERO).is_some() {}
         let partitions = self.readers.len() as u32;
-        match cluster::ends(&self.consumer, &self.topic, partitions, self.request) {
+        match cluster::ends(&*self.consumer, &self.topic, partitions, self.request) {
             Ok(ends) => {
                 for (partition, end) in (0..).zip(ends) {
                     self.tails.advance(partition, end.unwrap_or(0));

@@ -245,10 +245,12 @@ async fn record_ack(
     let history = &context.node.stores.history;
     let recorded = history.acknowledged(&key).await.map_err(|_| Code::Unavailable)?;
     let generation = recorded.map_or(0, |recorded| recorded.generation) + u64::from(ack.reset);
-    history
-        .acknowledge(vec![(key, Acknowledged { generation, cursor })])
-        .await
-        .map_err(|_| Code::Unavailable)
+    let acknowledged = Acknowledged { generation, cursor };
+    let merging = history.acknowledge(vec![(key.clone(), acknowledged.clone())]);
+    let higher = merging.await.map_err(|_| Code::Unavailable)?.pop();
+    let (key, merged) = higher.unwrap_or((key, acknowledged));
+    context.node.acks.offer(key, merged);
+    Ok(())
 }
 
 /// Reads a page of history for a session.
