@@ -11,6 +11,7 @@ mod development;
 mod edge;
 mod embedded;
 mod health;
+mod lag;
 mod log_command;
 mod logging;
 mod migrate;

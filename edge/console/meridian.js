@@ -1714,6 +1714,9 @@ function isWell(health) {
 function isUsable(health) {
   return health.state === "serving" || health.state === "degraded";
 }
+function isLate(health) {
+  return health.state === "rebuilding";
+}
 function readHealth(value, rttMs) {
   if (typeof value !== "object" || value === null) return null;
   const body = value;
@@ -1771,9 +1774,9 @@ var Round = class {
     const health = this.#answers.get(url);
     return health !== void 0 && isWell(health);
   }
-  /** The nearest that is well, else the nearest that is usable; `preferred` wins ties. */
+  /** The nearest that is well, else that is usable, else that is being rebuilt; `preferred` wins ties. */
   best(preferred) {
-    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable);
+    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable) ?? this.#nearest(preferred, isLate);
   }
   #nearest(preferred, wanted) {
     let best = null;

@@ -47,6 +47,7 @@ mod processes;
 mod proxies;
 mod publish;
 mod rebinding;
+mod rebuild;
 mod redirect;
 mod regions;
 mod request;
