@@ -93,6 +93,7 @@ async fn start(
     let parts = move || servers.borrow().iter().chain(&*lag.borrow()).cloned().collect();
     let node = RunningNode::start(NodeOptions {
         verifier: config.auth.verifier(),
+        ledger: region.backplane.clone(),
         stores: Stores {
             logs: Logs::new([region.log.clone() as Arc<dyn Log>]),
             backplane: region.backplane,

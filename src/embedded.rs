@@ -220,6 +220,7 @@ impl Edge {
             .map(|fail| -> Arc<dyn Fn() + Send + Sync> { Arc::new(move || fail.notify_one()) });
         let node = RunningNode::start(NodeOptions {
             verifier: config.auth.verifier(),
+            ledger: stores.ledger.clone(),
             stores: Stores {
                 logs: Logs::new([stores.log.clone() as Arc<dyn Log>]),
                 backplane: stores.backplane.clone(),

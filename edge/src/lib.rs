@@ -12,10 +12,12 @@ mod names;
 mod node;
 mod ops;
 mod orders;
+mod outbound;
 mod publish;
 mod regions;
 mod room;
 mod session;
+mod tokens;
 mod transport;
 mod worker;
 
@@ -25,4 +27,5 @@ pub use node::{NodeOptions, RunningNode, StartError};
 pub use ops::{
     ConsoleInfo, OpsAnswer, OpsApi, OpsOptions, OpsRequest, OtherRegion, PartState, serve_admin,
 };
+pub use tokens::{OutboundError, keep_keys};
 pub use transport::{Certificates, ResetKey, TlsError};

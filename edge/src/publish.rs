@@ -149,6 +149,7 @@ fn append_error(error: &AppendError) -> ReplyError {
             ReplyError::of(Code::Overloaded).retry_after(*retry_after_ms)
         }
         AppendError::Unavailable => ReplyError::of(Code::LogUnavailable).retry_after(1000),
+        AppendError::Halted => ReplyError::of(Code::LogHalted),
         AppendError::OutcomeUnknown => ReplyError::of(Code::OutcomeUnknown),
         AppendError::WrongEpoch => ReplyError::of(Code::NotStored).retry_after(1000),
     }

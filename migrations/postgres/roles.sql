@@ -33,7 +33,7 @@ SET search_path = meridian;
 GRANT USAGE ON SCHEMA meridian TO meridian_router, meridian_edge, meridian_upkeep, meridian_copy;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA meridian FROM PUBLIC;
 
-GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, acknowledged
+GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, acknowledged, halts
     TO meridian_router, meridian_edge;
 GRANT EXECUTE ON FUNCTION read_events, before_newest TO meridian_router, meridian_edge;
 GRANT INSERT, UPDATE ON acknowledged TO meridian_router, meridian_edge;
@@ -42,6 +42,7 @@ GRANT INSERT ON logs, incarnations, events TO meridian_router;
 GRANT INSERT, UPDATE ON streams, channels, spans TO meridian_router;
 GRANT SELECT, INSERT ON windows TO meridian_router;
 GRANT SELECT, INSERT, UPDATE ON marks TO meridian_router;
+GRANT INSERT, UPDATE, DELETE ON halts TO meridian_router;
 GRANT EXECUTE ON FUNCTION commit_batch, store_marks TO meridian_router;
 
 GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, windows, marks,

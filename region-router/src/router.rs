@@ -91,7 +91,7 @@ impl Router {
         self.status.all_elsewhere();
         let first = owned.borrow_and_update().clone();
         workers.assign(first);
-        let mut assigned = true;
+        let (mut assigned, mut halted) = (true, self.status.halted());
         let lags: Vec<LagMetering> = (0..self.seams.log.incarnation().partitions)
             .map(|partition| LagMetering::new(&self.stream(Partition(partition))))
             .collect();
@@ -106,6 +106,7 @@ impl Router {
                     let now = owned.borrow_and_update().clone();
                     workers.assign(if assigned { now } else { BTreeSet::new() });
                 }
+                Ok(()) = halted.changed() => workers.stop.cancel(),
                 () = shutdown.cancelled() => break,
             }
         }
@@ -220,7 +221,6 @@ impl Workers<'_> {
     fn halt(&self, partition: Partition, reason: Halt) {
         tracing::error!(partition = partition.0, %reason, "the log is halted");
         self.router.status.halt(partition, reason);
-        self.stop.cancel();
     }
 
     fn restart(&mut self, partition: Partition) {

@@ -65,6 +65,10 @@ pub enum Halt {
     MarkerUnknown { marker: Position },
     #[error("the log ends at {end}, before the next record {next}")]
     ReadPastEnd { next: u64, end: u64 },
+    #[error("{why}")]
+    LogEnded { why: String },
+    #[error("another router of the region halted the log: {why}")]
+    ByAnother { why: String },
     #[error("the backplane's streams reach back to where the log is gone; it must be emptied")]
     BackplaneOlderThanLog { marker: Position },
 }
@@ -176,7 +180,8 @@ impl RouterStatus {
         self.partitions.get(stream.partition.0 as usize).cloned()
     }
 
-    pub(crate) fn halt(&self, partition: Partition, reason: Halt) {
+    /// Halts the log, as one's own worker would: for what was found elsewhere.
+    pub fn halt(&self, partition: Partition, reason: Halt) {
         self.halted.send_if_modified(|halted| {
             let first = halted.is_none();
             if first {

@@ -106,7 +106,7 @@ impl Regions {
 
     /// Starts again what was killed; returns when it is ready.
     pub(crate) async fn revive(&mut self, name: &str) {
-        if name.starts_with("edge") || name.starts_with("router") {
+        if self.admins.contains_key(name) {
             self.spawn(name).await;
         } else {
             self.stack.restart(name);
@@ -124,13 +124,20 @@ impl Regions {
         self.spawn(name).await;
     }
 
+    /// Starts a bridge with these routes.
+    pub(crate) async fn add_bridge(&mut self, name: &str, region: usize, routes: &str) {
+        self.configure(name, region);
+        let config = self.config(name);
+        let text = std::fs::read_to_string(&config).expect("a file of ours");
+        std::fs::write(&config, text + routes).expect("a file of ours");
+        self.spawn(name).await;
+    }
+
     /// Has a process end in order, and waits for that.
     pub(crate) async fn terminate(&mut self, name: &str) {
         let at = self.processes.iter().position(|process| process.name == name);
         let mut process = self.processes.remove(at.expect("a process of ours"));
-        let pid = process.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(told.success());
+        crate::node::terminate(&process.child);
         let child = &mut process.child;
         let ended = || child.try_wait().expect("the process is ours");
         let status = eventually_within(PATIENCE, "a process that ends in order", ended).await;

@@ -48,6 +48,11 @@ impl Ticket {
         self.handed_over = true;
     }
 
+    /// Whether both belong to one call.
+    pub(crate) fn is_of_the_call_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.call, &other.call)
+    }
+
     pub(crate) fn answer(mut self, answer: Answer) {
         self.answered = true;
         self.call.answer(self.index, answer);

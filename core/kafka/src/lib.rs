@@ -10,6 +10,7 @@ mod gate;
 mod group;
 mod identity;
 mod log;
+mod member;
 mod options;
 mod outbox;
 mod producer;
@@ -21,8 +22,9 @@ mod tails;
 mod writer;
 
 pub use epochs::{EpochRecord, OpenError, new_epoch, recorded};
-pub use group::{GroupOptions, KafkaGroup};
+pub use group::KafkaGroup;
 pub use log::KafkaLog;
+pub use member::GroupOptions;
 pub use options::{Options, Topics};
 pub use source::{KafkaSource, SourceOpenError, SourceOptions};
 pub use state::{Ended, LogState};

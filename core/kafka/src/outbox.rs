@@ -173,6 +173,14 @@ impl<T> Outbox<T> {
         }
     }
 
+    /// What waits in a partition and is of this kind.
+    pub(crate) fn withdraw(&mut self, partition: u32, is: impl Fn(&T) -> bool) -> Vec<T> {
+        let waiting = std::mem::take(&mut self.lanes[partition as usize].waiting);
+        let (gone, kept): (VecDeque<_>, _) = waiting.into_iter().partition(|w| is(&w.item));
+        self.lanes[partition as usize].waiting = kept;
+        self.leave(gone.into())
+    }
+
     /// What has waited too long, or everything that waits if the log has fallen silent. Also looks
     /// again at lanes that had been passed over.
     pub(crate) fn tick(&mut self, now: Instant) -> Vec<T> {

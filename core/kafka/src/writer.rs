@@ -111,13 +111,18 @@ impl Writer {
         letters.into_iter().for_each(|letter| letter.ticket.answer(Err(error.clone())));
     }
 
-    /// Hands over what there is room for; answers what the client did not take.
+    /// Hands over what there is room for; answers what the client did not take, and what its call has behind
+    /// it in the partition: what is stored of a call is a prefix.
     fn pump(&self, state: &mut State, now: Instant) -> Vec<(Ticket, AppendError)> {
         let mut failed = Vec::new();
         let Some(producer) = &state.producer else { return failed };
         while let Some((load, letter)) = state.outbox.next(now) {
             if let Err((load, ticket, error)) = producer.send(&self.topic, load, letter) {
                 state.outbox.failed(&load);
+                let behind = |letter: &Letter| letter.ticket.is_of_the_call_of(&ticket);
+                for letter in state.outbox.withdraw(load.partition, behind) {
+                    failed.push((letter.ticket, error.clone()));
+                }
                 failed.push((ticket, error));
             }
         }

@@ -44,6 +44,30 @@ pub(crate) async fn adopt(
     find(connection, log).await?.ok_or(OpenError::UnknownLog)
 }
 
+/// The newest incarnation of a log that a router brought.
+pub(crate) async fn newest(
+    connection: &mut PgConnection,
+    log: &LogName,
+) -> Result<Option<Incarnation>, sqlx::Error> {
+    let sql = "SELECT i.epoch::int8, i.identity, i.partitions, i.window_records, i.window_ms \
+               FROM logs l JOIN incarnations i ON i.log_id = l.id WHERE l.name = $1 \
+               ORDER BY i.epoch DESC LIMIT 1";
+    let row = sqlx::query(sql).bind(log.as_str()).fetch_optional(connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let number = |index| -> Result<u32, sqlx::Error> {
+        u32::try_from(row.try_get::<i64, _>(index)?)
+            .map_err(|error| sqlx::Error::Decode(error.into()))
+    };
+    Ok(Some(Incarnation {
+        log: log.clone(),
+        epoch: Epoch(number(0)?),
+        identity: row.try_get(1)?,
+        partitions: number(2)?,
+        window_records: number(3)?,
+        window_ms: row.try_get::<i64, _>(4)?.unsigned_abs(),
+    }))
+}
+
 /// The log's id, if this incarnation is known.
 async fn find(connection: &mut PgConnection, log: &Incarnation) -> Result<Option<i16>, OpenError> {
     let known = epochs(connection, &log.log).await?;

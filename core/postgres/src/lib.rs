@@ -7,6 +7,7 @@
 mod adopt;
 mod batch;
 mod error;
+mod halts;
 mod history;
 mod migrate;
 mod options;
@@ -17,6 +18,7 @@ mod upkeep;
 mod write;
 
 pub use self::error::{MigrateError, OpenError, OptionsError, UpkeepError};
+pub use self::halts::NotedHalt;
 pub use self::history::PostgresHistory;
 pub use self::migrate::migrate;
 pub use self::options::{Options, Tls};

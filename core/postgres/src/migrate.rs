@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     (3, "commit", include_str!("../../../migrations/postgres/0003_commit.sql")),
     (4, "read", include_str!("../../../migrations/postgres/0004_read.sql")),
     (5, "marks", include_str!("../../../migrations/postgres/0005_marks.sql")),
+    (6, "halts", include_str!("../../../migrations/postgres/0006_halts.sql")),
 ];
 
 /// Creates the schema and brings it up to date; of several at once, one does it and the others wait.

@@ -50,6 +50,8 @@ impl PostgresHistory {
         policies: &Policies,
         now_ms: u64,
     ) -> Result<Option<Upkept>, UpkeepError> {
+        let (lent, log_id) = self.lend_writer().await?;
+        lent.keep();
         let mut connection = connect(&self.options).await?;
         let sql = "SELECT pg_try_advisory_lock(hashtextextended('meridian upkeep ' || current_schema(), 0))";
         // Held until the connection ends.
@@ -65,7 +67,7 @@ impl PostgresHistory {
         if let Some(oldest_ms) = oldest_kept(policies, now_ms) {
             drop_days(&mut connection, oldest_ms, &mut upkept).await?;
         }
-        upkept.pruned = prune_windows(&mut connection, self.log_id).await?;
+        upkept.pruned = prune_windows(&mut connection, log_id).await?;
         connection.close().await?;
         Ok(Some(upkept))
     }

@@ -8,6 +8,7 @@ mod access;
 mod auth;
 mod bridge;
 mod fault;
+mod issuers;
 mod limits;
 mod namespaces;
 mod network;
@@ -15,6 +16,7 @@ mod node;
 mod reader;
 mod source;
 mod stores;
+mod url;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use network::{Network, NetworkError, Origin, OriginError, Origins};
 pub use node::{CertificateFiles, Listen, Log, LogFormat, Node, Storage, Tls};
 pub use reader::KnownKey;
 pub use stores::{Kafka, Postgres, Redis, RegionStores, SecretText, Zone};
+pub use url::{ServiceUrl, ServiceUrlError};
 
 use crate::policy::Policies;
 use crate::vocabulary::LogName;
@@ -109,8 +112,12 @@ impl Config {
                 "tokens and data cross the network in clear unless a proxy adds TLS",
             );
         }
-        if self.auth.keys.is_empty() {
+        if !self.auth.has_keys() {
             warn("auth.keys", "no key, so no token is accepted");
+        }
+        let free = |key: &AuthKey| key.verification.issuer().is_none();
+        if !self.auth.issuers.is_empty() && self.auth.keys.iter().any(free) {
+            warn("auth.keys", "a key without `issuer` speaks for every tenant");
         }
         if self.origins == Origins::Any {
             warn("origins.allow", "any web page may connect with a token that it holds");
@@ -133,8 +140,7 @@ impl Default for Config {
 
 /// Every key that exists, sorted by path.
 pub fn known_keys() -> Vec<KnownKey> {
-    let sample =
-        "[[auth.keys]]\n[namespaces.NAME]\n[regions.NAME]\n[zones.NAME]\n[bridge.routes.NAME]\n";
+    let sample = "[[auth.keys]]\n[[auth.issuers]]\n[namespaces.NAME]\n[regions.NAME]\n[zones.NAME]\n[bridge.routes.NAME]\n";
     let (source, _) = Source::merge(sample, Path::new(""), []);
     let mut reader = Reader::new(&source, Vec::new());
     reader.root(read);

@@ -63,7 +63,7 @@ pub struct SqliteHistory {
     window: (u32, u64),
     /// The last channel that the sweep looked at.
     swept: AtomicI64,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<Writer>>>,
 }
 
 impl Default for HistoryOptions {
@@ -111,10 +111,14 @@ impl SqliteHistory {
     /// Stores what is queued, then ends the writer. Later calls answer that it is unavailable.
     pub async fn close(&self) {
         self.queue.close();
-        self.readers.close().await;
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = match writer {
+            Some(writer) => writer.await.ok(),
+            None => None,
+        };
+        self.readers.close().await;
         if let Some(writer) = writer {
-            let _ = writer.await;
+            writer.close().await;
         }
     }
 

@@ -69,7 +69,7 @@ pub struct SqliteLog {
     incarnation: Incarnation,
     shared: Arc<Shared>,
     readers: Readers,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<Writer>>>,
 }
 
 impl Default for LogOptions {
@@ -161,10 +161,14 @@ impl SqliteLog {
     /// Stores what is queued, then ends the writer. Later calls answer `Unavailable`.
     pub async fn close(&self) {
         self.shared.queue.close();
-        self.readers.close().await;
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = match writer {
+            Some(writer) => writer.await.ok(),
+            None => None,
+        };
+        self.readers.close().await;
         if let Some(writer) = writer {
-            let _ = writer.await;
+            writer.close().await;
         }
     }
 

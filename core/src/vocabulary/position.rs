@@ -14,6 +14,12 @@ pub struct Offset(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub u32);
 
+impl From<u32> for Partition {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// The last offset passed in a partition; orders by epoch, then offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use meridian_core::auth::{Action, Decision, Identity};
+use meridian_core::auth::{Action, Decision, Identity, TokenError};
 use meridian_core::policy::DeliveryClass;
 use meridian_core::protocol::{
     Ack, Code, EventView, HistoryPage, HistoryRequest, Message, PublishItem, Published, ReplyError,
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::machine::{Generation, OpId};
 use crate::delivery::{From, ReadError, Stores, read_after, resolve};
 use crate::hub::Pinned;
+use crate::tokens::code_of;
 use crate::worker::Context;
 
 /// A history read waits this long for a region that is not far enough.
@@ -38,6 +39,8 @@ pub(crate) enum Done {
         channel: Channel,
         decision: Decision,
     },
+    /// The token that was to be checked.
+    Verified(Result<Identity, Code>),
     Replied(Message),
     /// A history read's reply.
     Read(Message),
@@ -80,6 +83,16 @@ pub(crate) async fn authorise(
         Decision::Deny => Err(Code::Forbidden),
         Decision::Unavailable => Err(Code::AuthoriserUnavailable),
     }
+}
+
+/// Checks a token whose key has to be fetched first.
+pub(crate) async fn verify(context: Rc<Context>, token: String, first: TokenError) -> Done {
+    Done::Verified(context.node.tokens.verify_later(&token, first).await.map_err(code_of))
+}
+
+/// Takes a ticket for the token that it stands for.
+pub(crate) async fn redeem(context: Rc<Context>, ticket: String) -> Done {
+    Done::Verified(context.node.tokens.redeem(&ticket).await)
 }
 
 /// Authorises, opens the channel and finds where the subscription starts.

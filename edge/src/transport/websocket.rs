@@ -101,7 +101,8 @@ pub(crate) fn run(
         own_lane: Box::new(SocketLane(socket)),
         lanes: 0,
         token,
-        admission,
+        admission: Some(admission),
+        answers: None,
     };
     session(context, connection, parts)
 }

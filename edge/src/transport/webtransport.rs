@@ -53,7 +53,7 @@ pub(super) async fn accept(
     let (codec, protocol, token) = match negotiated {
         Ok(negotiated) => negotiated,
         Err(code) => {
-            respond(&mut connect, http_api::problem(code)).await;
+            respond(&mut connect, http_api::problem(code).map(Into::into)).await;
             // The page only learns that it failed; our side is done when the peer has the answer.
             let _ = timeout(CLOSE_WAIT, quic.closed()).await;
             return;
@@ -94,7 +94,8 @@ pub(super) async fn accept(
         own_lane: Box::new(QuicLane(send)),
         lanes: LANES,
         token,
-        admission,
+        admission: Some(admission),
+        answers: None,
     };
     // A task of its own: this one's frame held the handshake.
     spawn_local(session(context, connection, parts));

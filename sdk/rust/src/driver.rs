@@ -1,6 +1,7 @@
 //! The task behind a client: carries out what the machine decides and tells it what happened. Owns
 //! the connection, the dial under way and the token being fetched; decides nothing.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use meridian_core::protocol::{
-    Code, Codec, Command, CommandFrame, decode_messages, encode_command, encode_commands,
+    Code, Codec, Command, CommandFrame, Message, decode_messages, encode_command, encode_commands,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -21,6 +22,8 @@ use crate::transport::{Address, Dialed, Dialer, Link};
 
 /// Commands are joined into frames of about this size.
 const FRAME_BYTES: usize = 64 * 1024;
+/// Pushes that may come before the answer to `connect`, or in its frame.
+const EARLY: usize = 1_024;
 /// A close may take so long.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -49,12 +52,37 @@ pub(crate) struct Driver {
 #[derive(Default)]
 pub(crate) struct Io {
     link: Option<Link>,
+    /// A new connection that does not serve yet.
+    greeting: Option<Greeting>,
     dialing: Pending<Result<(Link, Dialed), Lost>>,
     fetching: Pending<Result<String, Lost>>,
     /// The connection before this one, until it is closed.
     closing: Pending<()>,
     /// As many as there are regions at most, and each ends by itself.
     probes: FuturesUnordered<Probe>,
+}
+
+/// A connection whose answer to `connect` is awaited.
+struct Greeting {
+    link: Link,
+    /// Pushes that came before that answer, or in the same frame.
+    early: VecDeque<Message>,
+}
+
+impl Greeting {
+    /// The answer, if it is there; everything else waits for it.
+    fn sort(&mut self, messages: Vec<Message>) -> Option<Message> {
+        let mut answer = None;
+        for message in messages {
+            let answers = message.id().is_some() || matches!(message, Message::Error(..));
+            if answers && answer.is_none() {
+                answer = Some(message);
+            } else if self.early.len() < EARLY {
+                self.early.push_back(message);
+            }
+        }
+        answer
+    }
 }
 
 impl Driver {
@@ -76,6 +104,7 @@ impl Driver {
         let wake = self.machine.next_wake();
         tokio::select! {
             frame = next_frame(&mut self.io.link) => self.received(frame),
+            frame = first_frame(&mut self.io.greeting) => self.greeted(frame),
             dialed = finish(&mut self.io.dialing) => self.dialed(dialed),
             token = finish(&mut self.io.fetching) => Input::Token(token),
             Some((address, health)) = self.io.probes.next() => Input::Probed(address, health),
@@ -111,12 +140,39 @@ impl Driver {
     fn dialed(&mut self, dialed: Result<(Link, Dialed), Lost>) -> Input {
         match dialed {
             Ok((link, dialed)) => {
-                if let Some(old) = self.io.link.replace(link) {
-                    self.io.closing = Some(Box::pin(hang_up(Some(old), Code::Requested)));
-                }
+                self.io.greeting = Some(Greeting { link, early: VecDeque::new() });
                 Input::Dialed(dialed)
             }
             Err(lost) => Input::DialFailed(lost),
+        }
+    }
+
+    fn greeted(&mut self, frame: Result<Bytes, Lost>) -> Input {
+        let decoded = frame
+            .and_then(|frame| decode_messages(self.codec, &frame).map_err(|_| Lost::Malformed));
+        match decoded {
+            Ok(messages) => {
+                let greeting = self.io.greeting.as_mut();
+                let answer = greeting.and_then(|greeting| greeting.sort(messages));
+                answer.map_or(Input::Tick, Input::Greeted)
+            }
+            Err(lost) => {
+                self.io.greeting = None;
+                Input::GreetingLost(lost)
+            }
+        }
+    }
+
+    /// Lets the new connection serve, and hands on what it has already said.
+    fn switch(&mut self) {
+        let Some(Greeting { link, early }) = self.io.greeting.take() else { return };
+        let old = self.io.link.replace(link);
+        if old.is_some() {
+            self.io.closing = Some(Box::pin(hang_up(old, Code::Requested)));
+        }
+        let now = Instant::now();
+        for message in early {
+            self.machine.handle(Input::Message(message), now);
         }
     }
 
@@ -125,6 +181,19 @@ impl Driver {
         while let Some(output) = self.machine.next_output() {
             match output {
                 Output::Send(frame) => batch.push(frame, &mut self.io.link),
+                Output::Greet(frame) => {
+                    if let Some(greeting) = &mut self.io.greeting {
+                        greeting.link.send(&encode_command(self.codec, &frame));
+                    }
+                }
+                Output::Switch => {
+                    batch.flush(&mut self.io.link);
+                    self.switch();
+                }
+                Output::Dismiss(code) => {
+                    let link = self.io.greeting.take().map(|greeting| greeting.link);
+                    self.io.closing = Some(Box::pin(hang_up(link, code)));
+                }
                 Output::Dial(address, choice) => {
                     self.io.dialing = Some(Box::pin(self.dialer.clone().dial(address, choice)));
                 }
@@ -204,6 +273,13 @@ async fn hang_up(link: Option<Link>, code: Code) {
 async fn next_frame(link: &mut Option<Link>) -> Result<Bytes, Lost> {
     match link {
         Some(link) => link.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn first_frame(greeting: &mut Option<Greeting>) -> Result<Bytes, Lost> {
+    match greeting {
+        Some(greeting) => greeting.link.next().await,
         None => std::future::pending().await,
     }
 }

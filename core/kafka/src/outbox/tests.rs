@@ -50,6 +50,19 @@ fn what_a_call_does_not_get_in_is_a_suffix() {
 }
 
 #[test]
+fn what_is_withdrawn_leaves_the_others_in_order() {
+    let (mut outbox, now) = outbox(1_000);
+    for item in 0..6 {
+        outbox.push(now, one("a", item % 2, 10, item));
+    }
+    assert_eq!(outbox.withdraw(0, |item| *item >= 2), [2, 4]);
+    assert_eq!(outbox.bytes, 40);
+    let mut rest = drained(&mut outbox, now);
+    rest.sort_unstable();
+    assert_eq!(rest, [0, 1, 3, 5]);
+}
+
+#[test]
 fn a_partition_that_stalls_leaves_room_for_others() {
     let (mut outbox, start) = outbox(1_000);
     for item in 0..10 {

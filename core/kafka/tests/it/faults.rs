@@ -277,3 +277,23 @@ async fn a_flooding_tenant_leaves_half_to_the_others() {
     assert!((half - 4..=half).contains(&taken), "{taken} of {half}");
     Arc::into_inner(log).unwrap().close().await;
 }
+
+/// What is stored of a call is a prefix of it, whatever the client refuses in its middle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_behind_a_refused_record_of_a_call_is_stored() {
+    let stack = broker();
+    let mut options = options(&stack, 1);
+    options.properties.insert("message.max.bytes".to_owned(), "20000".to_owned());
+    let log = open(&options).await;
+    let key = channel("a");
+    let sizes = [100, 30_000, 100, 100];
+    let call = sizes.iter().enumerate();
+    let call = call.map(|(n, bytes)| record(&log, &key, &format!("{n}"), *bytes)).collect();
+    let answers = log.append(call).await;
+    let refused = Err(AppendError::Unavailable);
+    assert!(answers[0].is_ok(), "{answers:?}");
+    assert_eq!(answers[1..], [refused.clone(), refused.clone(), refused]);
+    let next = append_one(&log, &key, "next").await.unwrap();
+    assert_eq!(next.cursor.position.passed, 1, "the first record's neighbour");
+    log.close().await;
+}

@@ -5,7 +5,9 @@ use meridian_core::seams::conformance::{Samples, channel, stream};
 use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, Applied, CommitError, History, HistoryRead, ReadBounds, ReadFrom,
 };
-use meridian_core::vocabulary::{ChannelKey, Cursor, Namespace, Position, SubscriberName, UserId};
+use meridian_core::vocabulary::{
+    ChannelKey, Cursor, Namespace, Partition, Position, SubscriberName, UserId,
+};
 use meridian_postgres::{OpenError, PostgresHistory, SeedError, SeedLog, migrate, seed};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -101,6 +103,11 @@ async fn each_role_does_its_work_and_no_more() {
     let reading = edge.open().await;
     reads(&reading, &samples, (start, &stored)).await;
     acknowledges(&reading, &samples, &key).await;
+    history.halt(Partition(0), "a reason").await.unwrap();
+    assert_eq!(reading.halts().await.unwrap().len(), 1);
+    history.halt(Partition(0), "another").await.unwrap();
+    history.go_on(Partition(0)).await.unwrap();
+    assert!(reading.halt(Partition(0), "forged").await.is_err());
 
     // And stores nothing else.
     let stream = samples.stream().clone();

@@ -95,13 +95,14 @@ fn subscriber() -> AcknowledgedKey {
     }
 }
 
-/// Every table's columns, days' tables aside.
+/// Every table's columns, days' tables aside, and what a region halts, which is its own affair.
 async fn columns(server: &Server) -> BTreeMap<String, Vec<String>> {
     let mut connection = server.connect().await;
     let sql = "SELECT table_name::text, column_name::text FROM information_schema.columns c \
                JOIN information_schema.tables t USING (table_schema, table_name) \
                WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' \
-               AND table_name !~ '^events_' AND table_name <> '_sqlx_migrations' ORDER BY ordinal_position";
+               AND table_name !~ '^events_' AND table_name NOT IN ('_sqlx_migrations', 'halts') \
+               ORDER BY ordinal_position";
     let rows = sqlx::query(sql).fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();

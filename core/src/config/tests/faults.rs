@@ -26,7 +26,7 @@ fn all_faults_are_told_at_once() {
         leeway_s = 1.5
         [[auth.keys]]
         id = "a"
-        algorithm = "RS256"
+        algorithm = "RS512"
         [limits]
         event_bytes = 262145
         evnt_bytes = 1
@@ -125,11 +125,55 @@ fn no_key_takes_a_wrong_type() {
 }
 
 #[test]
+fn all_faults_of_issuers_are_told_at_once() {
+    let text = r#"
+        [[auth.issuers]]
+        [[auth.issuers]]
+        name = "https://a.example"
+        tenants = ["*", "acme", "b c"]
+        jwks_url = "http://a.example/keys"
+        ca = "ca.pem"
+        keep_s = 1
+        [[auth.issuers]]
+        name = "https://b.example"
+        tenants = ["acme"]
+        [[auth.issuers]]
+        name = "https://b.example"
+        tenants = []
+        jwks_file = "nowhere.json"
+        [[auth.issuers]]
+        name = "https://c.example"
+        tenants = ["*"]
+        jwks_url = "https://c.example/keys"
+        jwks_file = "keys.json"
+    "#;
+    let faults = faults(text);
+    let keys: Vec<&str> = faults.iter().map(|(key, _)| key.as_str()).collect();
+    let expected = [
+        "auth.issuers[0].name",
+        "auth.issuers[0].tenants",
+        "auth.issuers[1].tenants",
+        "auth.issuers[1].tenants",
+        "auth.issuers[1].jwks_url",
+        "auth.issuers[1].keep_s",
+        "auth.issuers[1].ca",
+        "auth.issuers[2].name",
+        "auth.issuers[3].tenants",
+        "auth.issuers[3].jwks_file",
+        "auth.issuers[4].jwks_file",
+    ];
+    assert_eq!(keys, expected, "{faults:#?}");
+    let twice = "[[auth.issuers]]\nname = 'a'\ntenants = ['*']\njwks_url = 'https://a.example'\n";
+    assert_eq!(fault(&format!("{twice}{twice}")).0, "auth.issuers");
+}
+
+#[test]
 fn a_section_is_a_table() {
     assert_eq!(fault("limits = 1"), ("limits".into(), "must be a table".into()));
     assert_eq!(fault("namespaces = []"), ("namespaces".into(), "must be a table".into()));
     assert_eq!(fault("namespaces.a = 1"), ("namespaces.a".into(), "must be a table".into()));
     assert_eq!(fault("[auth.keys]").0, "auth.keys");
+    assert_eq!(fault("[auth.issuers]").0, "auth.issuers");
 }
 
 #[test]

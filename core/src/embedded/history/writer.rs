@@ -60,8 +60,9 @@ pub(super) struct Memory {
 }
 
 impl Writer {
-    /// Works until the queue is closed and empty.
-    pub(super) async fn run(mut self) {
+    /// Works until the queue is closed and empty. What it held is to be closed after the readers: of two
+    /// connections that close at once, each leaves the write-ahead log to the other.
+    pub(super) async fn run(mut self) -> Self {
         let taker = self.queue.taker();
         while let Some(jobs) = taker.take(COMMIT).await {
             let (tasks, replies): (Vec<_>, Vec<_>) =
@@ -81,6 +82,11 @@ impl Writer {
                 }
             }
         }
+        self
+    }
+
+    /// Ends the writing connection, then gives the folder free.
+    pub(super) async fn close(self) {
         let _ = self.connection.close().await;
     }
 

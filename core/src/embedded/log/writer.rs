@@ -74,8 +74,9 @@ enum Failure {
 }
 
 impl Writer {
-    /// Works until the queue is closed and empty.
-    pub(super) async fn run(mut self) {
+    /// Works until the queue is closed and empty. What it held is to be closed after the readers: of two
+    /// connections that close at once, each leaves the write-ahead log to the other.
+    pub(super) async fn run(mut self) -> Self {
         let taker = self.shared.queue.taker();
         while let Some(jobs) = taker.take(COMMIT).await {
             let mut appends = Vec::with_capacity(jobs.len());
@@ -92,6 +93,11 @@ impl Writer {
                 self.append(appends).await;
             }
         }
+        self
+    }
+
+    /// Ends the writing connection, then gives the folder free.
+    pub(super) async fn close(self) {
         let _ = self.connection.close().await;
     }
 

@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use meridian_core::auth::{Decision, Identity};
-use meridian_core::protocol::{Code, Connect, Connected, Message, ReplyError};
+use meridian_core::protocol::{
+    Code, Command, CommandFrame, Connect, Connected, Message, ReplyError,
+};
 use meridian_core::vocabulary::{Channel, SubscriberName};
 
 use super::{
@@ -115,8 +117,10 @@ impl Machine {
         self.state = State::Open(Open { identity, subscriber, expires_at, refresh: None });
         self.divert_late(sent_here, now, acts);
         for channel in server_made {
-            if !self.subscriptions.contains_key(&channel) {
-                self.follow(None, channel, From::Now, acts);
+            let asked_for = self.answers.is_some() && asks_for(&waiting, &channel);
+            if !asked_for && !self.subscriptions.contains_key(&channel) {
+                let from = self.bookmarked(&channel).unwrap_or(From::Now);
+                self.follow(None, channel, from, acts);
             }
         }
         for frame in waiting {
@@ -207,4 +211,12 @@ impl Machine {
             open.refresh = None;
         }
     }
+}
+
+/// Whether one of the commands subscribes to the channel.
+fn asks_for(commands: &[CommandFrame], channel: &Channel) -> bool {
+    commands.iter().any(|frame| match &frame.command {
+        Command::Subscribe(subscribe) => subscribe.channel == channel.as_str(),
+        _ => false,
+    })
 }

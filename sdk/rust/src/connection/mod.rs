@@ -57,16 +57,21 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) enum Input {
     Start,
-    /// A new connection is open; the one before it is gone from now on.
+    /// A new connection is open. One before it serves on until `Switch`.
     Dialed(Dialed),
     DialFailed(Lost),
     /// A region answered a probe, or did not in time.
     Probed(Address, Option<Health>),
     /// The token source answered.
     Token(Result<String, Lost>),
+    /// Of the connection that serves.
     Message(Message),
-    /// The connection is gone.
+    /// The connection that serves is gone.
     Lost(Lost),
+    /// What the new connection answered to `connect`.
+    Greeted(Message),
+    /// The new connection is gone before it said anything.
+    GreetingLost(Lost),
     Ask(Ask),
     /// Readers of these subscriptions took updates, or are gone.
     Attention(Vec<u64>),
@@ -102,6 +107,12 @@ pub(crate) enum Output {
     Probe(Vec<Address>),
     FetchToken,
     Send(CommandFrame),
+    /// Send this on the new connection, which is not the one that serves yet.
+    Greet(CommandFrame),
+    /// The new connection serves from now on; the one before it may close.
+    Switch,
+    /// Give the new connection up, with this code for the server.
+    Dismiss(Code),
     /// Give the connection up, with this code for the server.
     Hangup(Code),
     State(State),

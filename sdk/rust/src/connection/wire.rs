@@ -11,7 +11,6 @@ use super::backoff::Jitter;
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waiting {
-    Connect,
     Refresh,
     Ping,
     /// A request, by its key.
@@ -54,6 +53,14 @@ impl Wire {
         self.next_id += 1;
         self.waiting.insert(id, waiting);
         self.push(CommandFrame { id: Some(id), command });
+        id
+    }
+
+    /// Sends a new connection's first command; the id.
+    pub(super) fn greet(&mut self, command: Command) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.outputs.push_back(Output::Greet(CommandFrame { id: Some(id), command }));
         id
     }
 

@@ -11,13 +11,13 @@ use super::super::wire::Waiting;
 use super::super::{Output, Session, State};
 use super::{Machine, Moving, Phase};
 use crate::error::Lost;
+use crate::transport::Transport;
 
 impl Machine {
     pub(super) fn message(&mut self, message: Message) {
         self.liveness.heard(self.wire.now);
         let waiting = self.wire.take(message.id());
         match message {
-            Message::Connected(_, connected) => self.connected(*connected),
             Message::Subscribed(id, answer) => self.subscriptions.subscribed(id, &answer),
             Message::Unsubscribed { channel, code, action, .. } => {
                 if action == Action::Refresh {
@@ -45,7 +45,7 @@ impl Machine {
                 self.tokens.accepted(expires_in_ms, self.wire.now);
                 self.answered(waiting, message);
             }
-            Message::Error(None, _) | Message::Unknown => {}
+            Message::Error(None, _) | Message::Connected(..) | Message::Unknown => {}
             reply => self.answered(waiting, reply),
         }
     }
@@ -56,10 +56,8 @@ impl Machine {
         }
     }
 
-    fn connected(&mut self, connected: Connected) {
-        let Phase::Connecting { transport, .. } = self.phase else { return };
+    pub(super) fn connected(&mut self, transport: Transport, connected: Connected) {
         let now = self.wire.now;
-        self.phase = Phase::Online { transport, since: now, moving: Moving::No };
         // Whoever sees the new state sees the new region.
         self.navigate(&Event::Dialed(&connected.region));
         self.worked = Some((transport, now));
@@ -77,7 +75,6 @@ impl Machine {
     fn refused(&mut self, id: u64, waiting: Option<Waiting>, mut error: ReplyError) {
         let action = error.action;
         match waiting {
-            Some(Waiting::Connect) => return self.connect_refused(error),
             Some(Waiting::Refresh) => return self.refresh_refused(&error),
             Some(Waiting::Request(key)) => {
                 self.requests.refused(key, error.clone(), &mut self.wire);
@@ -97,16 +94,6 @@ impl Machine {
             Action::Reconnect => self.hang_up(Lost::Refused(error)),
             Action::Refresh => self.renew_now(),
             _ => {}
-        }
-    }
-
-    /// A full node tells where else to go; others only refuse.
-    fn connect_refused(&mut self, error: ReplyError) {
-        let full = error.known_code() == Some(Code::TooManySessions);
-        let places = if full { error.elsewhere.to_vec() } else { Vec::new() };
-        self.hang_up(Lost::Refused(error));
-        if !places.is_empty() {
-            self.redirect(&Redirect { places, why: Why::Overload, after: Duration::ZERO });
         }
     }
 
@@ -133,6 +120,7 @@ impl Machine {
             Moving::No => *moving = Moving::At(self.wire.now + after),
             // The node goes: what was a wish is a must.
             Moving::Trying => *moving = Moving::Dialing,
+            Moving::Greeting { must, .. } => *must = true,
             Moving::At(_) | Moving::Dialing => {}
         }
     }

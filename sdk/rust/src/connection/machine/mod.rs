@@ -1,13 +1,15 @@
 //! The connection's life: token, dial, connect, serve, move, lose, wait. Hands what is about requests
 //! and subscriptions to them.
 
+mod greeting;
 mod messages;
 mod places;
 
 use std::time::{Duration, Instant};
 
-use meridian_core::protocol::{Action, Code, Command, Connect, Fallback};
+use meridian_core::protocol::{Action, Code, Command};
 
+use self::greeting::Greeting;
 use super::liveness::{Liveness, Verdict};
 use super::regions::{Event, Regions};
 use super::requests::Requests;
@@ -16,7 +18,7 @@ use super::tokens::Tokens;
 use super::wire::{Waiting, Wire};
 use super::{Ask, Config, Input, Output, State};
 use crate::error::{Lost, RequestError, SubscribeError};
-use crate::transport::{Dialed, Transport};
+use crate::transport::Transport;
 
 /// A connection that held for so long was a good one: delays begin anew.
 const STABLE: Duration = Duration::from_secs(5);
@@ -53,11 +55,7 @@ enum Phase {
     },
     FetchingToken,
     Dialing,
-    /// `connect` was sent and not answered.
-    Connecting {
-        transport: Transport,
-        deadline: Instant,
-    },
+    Greeting(Greeting),
     Online {
         transport: Transport,
         since: Instant,
@@ -75,6 +73,11 @@ enum Moving {
     Dialing,
     /// Nothing forces this move: if the dial fails, the connection stays.
     Trying,
+    /// The new connection is open, and asked whether it will serve.
+    Greeting {
+        greeting: Greeting,
+        must: bool,
+    },
 }
 
 impl Machine {
@@ -108,6 +111,8 @@ impl Machine {
             Input::Token(result) => self.token(result),
             Input::Message(message) => self.message(message),
             Input::Lost(lost) => self.lost(lost),
+            Input::Greeted(message) => self.greeted(message),
+            Input::GreetingLost(lost) => self.greeting_lost(lost),
             Input::Ask(ask) => self.ask(ask),
             Input::Attention(serials) => {
                 for serial in serials {
@@ -136,7 +141,10 @@ impl Machine {
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Waiting { until } => Some(until),
-            Phase::Connecting { deadline, .. } => Some(deadline),
+            Phase::Greeting(greeting)
+            | Phase::Online { moving: Moving::Greeting { greeting, .. }, .. } => {
+                Some(greeting.deadline)
+            }
             Phase::Online { moving: Moving::At(at), .. } => Some(at),
             _ => None,
         };
@@ -161,49 +169,21 @@ impl Machine {
         self.wire.outputs.push_back(Output::State(State::Connecting));
     }
 
-    fn dialed(&mut self, dialed: Dialed) {
-        let transport = dialed.transport;
-        if matches!(self.phase, Phase::Online { moving: Moving::Dialing, .. }) {
-            self.left = Some("drain");
-        }
-        self.navigate(&Event::Left);
-        self.forget_connection();
-        let deadline = self.wire.now + self.config.handshake_timeout;
-        self.phase = Phase::Connecting { transport, deadline };
-        let connect = Connect {
-            protocol: 1,
-            token: self.tokens.current(),
-            capabilities: vec!["gap".to_owned()],
-            subscriber: self.config.subscriber.clone(),
-            client: Some(concat!("meridian-rust/", env!("CARGO_PKG_VERSION")).to_owned()),
-            reconnect: self.left.map(str::to_owned),
-            fallback: self.fallback(dialed),
-            redirected: self.regions.dials_redirected().map(|why| why.name().to_owned()),
-        };
-        self.wire.send(Command::Connect(connect), Waiting::Connect);
-    }
-
-    /// Why this connection is not WebTransport, where it might have been.
-    fn fallback(&self, dialed: Dialed) -> Option<Fallback> {
-        if dialed.transport != Transport::WebSocket {
-            return None;
-        }
-        let remembered = self.remembered.then_some("remembered");
-        let reason = dialed.lost_race.or(remembered).or(self.config.no_webtransport)?;
-        Some(Fallback { from: "webtransport".to_owned(), reason: reason.to_owned() })
-    }
-
     fn dial_failed(&mut self, lost: Lost) {
         self.worked = None;
         self.navigate(&Event::DialFailed(&lost));
-        match &mut self.phase {
-            Phase::Online { moving: moving @ Moving::Trying, .. } => *moving = Moving::No,
-            Phase::Online { moving, .. } => {
-                let delay = self.config.reconnect.delay(self.attempts, &mut self.wire.jitter);
-                self.attempts += 1;
-                *moving = Moving::At(self.wire.now + delay);
-            }
+        match self.phase {
+            Phase::Online { moving, .. } => self.move_failed(moving != Moving::Trying),
             _ => self.give_way(lost),
+        }
+    }
+
+    /// The connection serves on; where it can't for long, the next attempt comes.
+    fn move_failed(&mut self, must: bool) {
+        let delay = self.config.reconnect.delay(self.attempts, &mut self.wire.jitter);
+        if let Phase::Online { moving, .. } = &mut self.phase {
+            *moving = if must { Moving::At(self.wire.now + delay) } else { Moving::No };
+            self.attempts = self.attempts.saturating_add(u32::from(must));
         }
     }
 
@@ -254,7 +234,6 @@ impl Machine {
         let now = self.wire.now;
         match &mut self.phase {
             Phase::Waiting { until } if *until <= now => self.connect(),
-            Phase::Connecting { deadline, .. } if *deadline <= now => self.hang_up(Lost::TimedOut),
             Phase::Online { moving, .. } => {
                 if matches!(moving, Moving::At(at) if *at <= now) {
                     *moving = Moving::Dialing;
@@ -264,6 +243,7 @@ impl Machine {
             }
             _ => {}
         }
+        self.greeting_tick();
         self.navigate(&Event::Timer);
         self.requests.tick(&mut self.wire);
         self.subscriptions.tick(&mut self.wire);
@@ -291,18 +271,17 @@ impl Machine {
 
     fn lost(&mut self, why: Lost) {
         let before = self.phase;
-        match before {
-            Phase::Online { .. } => {
-                self.left = Some(why.cause());
-                self.navigate(&Event::Lost(&why));
-            }
-            Phase::Connecting { .. } => self.navigate(&Event::DialFailed(&why)),
-            _ => {}
+        if matches!(before, Phase::Online { .. }) {
+            self.left = Some(why.cause());
+            self.navigate(&Event::Lost(&why));
         }
         self.forget_connection();
         match before {
             Phase::Online { moving: Moving::Dialing | Moving::Trying, .. } => {
                 self.phase = Phase::Dialing;
+            }
+            Phase::Online { moving: Moving::Greeting { greeting, .. }, .. } => {
+                self.phase = Phase::Greeting(greeting);
             }
             Phase::Online { since, .. } => {
                 if self.wire.now >= since + STABLE {
@@ -310,7 +289,6 @@ impl Machine {
                 }
                 self.give_way(why);
             }
-            Phase::Connecting { .. } => self.give_way(why),
             _ => {}
         }
     }

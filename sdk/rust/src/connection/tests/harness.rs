@@ -36,6 +36,11 @@ pub(super) struct Harness {
     pub(super) regions: Vec<Region>,
     pub(super) fetches: usize,
     pub(super) hangups: usize,
+    /// New connections that were given up, and that took over.
+    pub(super) dismissed: usize,
+    pub(super) switches: usize,
+    /// The id of the last `connect`.
+    greeting: Option<u64>,
     pub(super) state: State,
     /// The last connect command.
     pub(super) connect: Connect,
@@ -87,6 +92,9 @@ impl Harness {
             regions: Vec::new(),
             fetches: 0,
             hangups: 0,
+            dismissed: 0,
+            switches: 0,
+            greeting: None,
             state: State::Connecting,
             connect: Connect::default(),
             attention: Arc::default(),
@@ -109,6 +117,12 @@ impl Harness {
         while let Some(output) = self.machine.next_output() {
             match output {
                 Output::Send(frame) => self.sent.push(frame),
+                Output::Greet(frame) => {
+                    self.greeting = frame.id;
+                    self.sent.push(frame);
+                }
+                Output::Switch => self.switches += 1,
+                Output::Dismiss(_) => self.dismissed += 1,
                 Output::Dial(address, choice) => {
                     self.dials.push(choice);
                     self.dialed.push(address.base_url());
@@ -123,7 +137,8 @@ impl Harness {
     }
 
     pub(super) fn message(&mut self, message: Message) {
-        self.handle(Input::Message(message));
+        let greets = message.id().is_some() && message.id() == self.greeting;
+        self.handle(if greets { Input::Greeted(message) } else { Input::Message(message) });
     }
 
     /// Lets time pass, ticking whenever the machine asks for it.
@@ -154,6 +169,11 @@ impl Harness {
         self.sent.clear();
         self.message(Message::Connected(id, Box::new(connected())));
         assert!(matches!(self.state, State::Connected(_)));
+    }
+
+    /// What the server says to the last `connect`.
+    pub(super) fn welcome(&self) -> Message {
+        Message::Connected(self.greeting, Box::new(connected()))
     }
 
     /// Loses the connection and gets another.

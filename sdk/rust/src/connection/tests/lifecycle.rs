@@ -76,6 +76,75 @@ fn a_failed_move_is_tried_again() {
     harness.connect();
 }
 
+/// A client whose node drains, and whose new connection has been asked.
+fn greeting() -> (Harness, super::harness::Subscribing, Option<u64>) {
+    let mut harness = Harness::online();
+    let subscribing = harness.subscribed("a:b", 5);
+    harness.message(Message::Drain { after_ms: 0, deadline_ms: 60_000 });
+    harness.pass(Duration::ZERO);
+    harness.dials.clear();
+    harness.handle(Input::Dialed(WEBSOCKET));
+    let id = harness.only_sent().id;
+    (harness, subscribing, id)
+}
+
+#[test]
+fn a_new_connection_that_is_refused_costs_the_old_one_nothing() {
+    let (mut harness, mut subscribing, id) = greeting();
+    harness.error(id, ReplyError::of(Code::TooManySessions));
+    assert_eq!((harness.dismissed, harness.hangups, harness.switches), (1, 0, 1));
+    assert!(matches!(harness.state, State::Connected(_)));
+    harness.events("a:b", &[(6, 5)]);
+    assert_eq!(subscribing.offsets(), [6]);
+    harness.pass(Duration::from_secs(1));
+    harness.connect();
+    assert_eq!(harness.switches, 2);
+}
+
+#[test]
+fn a_new_connection_that_says_nothing_costs_the_old_one_nothing() {
+    for loses in [true, false] {
+        let (mut harness, mut subscribing, _) = greeting();
+        if loses {
+            harness.handle(Input::GreetingLost(Lost::TimedOut));
+        } else {
+            harness.pass(Duration::from_secs(10));
+        }
+        assert!(matches!(harness.state, State::Connected(_)));
+        harness.events("a:b", &[(6, 5)]);
+        assert_eq!(subscribing.offsets(), [6]);
+    }
+}
+
+#[test]
+fn the_old_connection_serves_until_the_new_one_is_there() {
+    let (mut harness, mut subscribing, _) = greeting();
+    let mut published = harness.publish("p");
+    let (_, first) = harness.sent_publish();
+    harness.events("a:b", &[(6, 5)]);
+    harness.handle(Input::Greeted(harness.welcome()));
+    let mut sent = std::mem::take(&mut harness.sent);
+    let again = sent.pop().map(|frame| frame.command);
+    assert_eq!(again, Some(Command::Publish(first)), "it was not answered");
+    harness.sent = sent;
+    assert_eq!(harness.answer_subscribe("a:b", 6).as_deref(), Some("1.global.1.3.6"));
+    assert_eq!(subscribing.offsets(), [6]);
+    assert!(published.try_recv().is_err(), "not yet");
+}
+
+/// A named subscriber's old session is told to stop as soon as the new one is there.
+#[test]
+fn an_old_connection_that_ends_meanwhile_ends_nothing() {
+    for number in [4046, 4050, 1006] {
+        let (mut harness, _subscribing, _) = greeting();
+        harness.handle(Input::Lost(Lost::Closed { number, reason: String::new() }));
+        assert!(!harness.machine.is_ended(), "{number}");
+        harness.handle(Input::Greeted(harness.welcome()));
+        assert!(matches!(harness.state, State::Connected(_)), "{number}");
+        assert_eq!(harness.answer_subscribe("a:b", 5).as_deref(), Some("1.global.1.3.5"));
+    }
+}
+
 #[test]
 fn heartbeats_are_answered_and_silence_is_asked_about() {
     let mut harness = Harness::online();
@@ -95,7 +164,7 @@ fn an_unanswered_connect_is_given_up() {
     let mut harness = Harness::new(config());
     harness.handle(Input::Dialed(WEBSOCKET));
     harness.pass(Duration::from_secs(10));
-    assert_eq!(harness.hangups, 1);
+    assert_eq!(harness.dismissed, 1);
     assert!(matches!(harness.state, State::Waiting { .. } | State::Connecting));
 }
 
