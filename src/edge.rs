@@ -2,18 +2,21 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use meridian_core::config::{Config, RegionStores};
+use meridian_core::lag::Rules;
 use meridian_core::seams::{AckLog, Log};
 use meridian_edge::{
     Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores, authoriser,
 };
+use tokio::time::timeout;
 
 use crate::process::{self, Signals};
 use crate::region::{self, Region};
-use crate::{acks, halting, health, logging, waiting};
+use crate::{acks, halting, health, lag, logging, waiting};
 
 /// Run a node that clients connect to, on a region's Kafka, Redis and Postgres
 ///
@@ -30,6 +33,9 @@ Examples:
   meridian edge --config meridian.toml
 
 Health, readiness and metrics are on the admin address: /healthz, /readyz, /metrics.";
+
+/// A start does not wait for longer to know how far the region is behind.
+const LAG_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs the node until it is told to stop.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -85,7 +91,11 @@ async fn start(
     let reset_key = ResetKey::kept_in(dir, &config.node.name)
         .context("cannot keep a key in the data folder")?;
     let policies = Arc::new(config.policies.clone());
-    let parts = health::watch(&region);
+    let after = Duration::from_millis(config.node.rebuilding_after_ms);
+    let (servers, mut lag) = (health::watch(&region), lag::watch(&region, Rules { after }));
+    // A region that is being rebuilt says so from the first client on.
+    let _ = timeout(LAG_PATIENCE, lag.wait_for(Option::is_some)).await;
+    let parts = move || servers.borrow().iter().chain(&*lag.borrow()).cloned().collect();
     let node = RunningNode::start(NodeOptions {
         verifier: config.auth.verifier(),
         ledger: region.backplane.clone(),
@@ -100,7 +110,7 @@ async fn start(
         certificates,
         reset_key,
         ops: OpsOptions {
-            parts: Arc::new(move || parts.borrow().clone()),
+            parts: Arc::new(parts),
             metrics: Arc::new(move || metrics.render()),
             console: None,
             api: None,

@@ -13,6 +13,7 @@ mod edge;
 mod embedded;
 mod halting;
 mod health;
+mod lag;
 mod log_command;
 mod logging;
 mod migrate;

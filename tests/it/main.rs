@@ -59,6 +59,7 @@ mod proxies;
 mod publish;
 mod quotas;
 mod rebinding;
+mod rebuild;
 mod redirect;
 mod region_tokens;
 mod regions;

@@ -124,7 +124,8 @@ pub enum HistoryRead {
     /// What is there. `gone` (if any) lies before `events`.
     Events {
         gone: Option<Gone>,
-        /// Oldest first, chained.
+        /// Oldest first, chained. Where nobody knows an event's predecessor, its `prev` names the place
+        /// from which on the view vouches that nothing else came, so that who stands there accepts it.
         events: Vec<Arc<Event>>,
         /// Where the reader stands after `gone` and `events`: the last event, or, where nothing more is
         /// stored, what the checkpoint vouches for.

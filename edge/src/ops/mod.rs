@@ -42,6 +42,8 @@ pub struct PartState {
     pub ready: bool,
     /// Without it the process is of no use to anyone new; others are missed, and it goes on.
     pub vital: bool,
+    /// It is what makes the region one that is being rebuilt: clients with a choice go elsewhere.
+    pub rebuilding: bool,
     /// What an operator should know.
     pub detail: String,
 }

@@ -161,14 +161,16 @@ async fn start(
 
 /// How far the region is, if that is below the position.
 pub(crate) async fn behind(stores: &Stores, stream: &Stream, position: Position) -> Option<String> {
-    let applied = stores.backplane.marker(stream).await.ok()??;
+    let marker = stores.backplane.marker(stream).await.ok().flatten();
     // The marker stands at the last event kept; only a position that is ahead of the log as this
     // region has worked it off is worth a word, so ask who knows that.
-    if position <= applied {
+    if marker >= Some(position) {
         return None;
     }
     let checkpoints = stores.history.checkpoints(std::slice::from_ref(stream)).await.ok()?;
-    let applied = checkpoints.get(&stream.partition)?.position.max(applied);
+    let stored = checkpoints.get(&stream.partition).map(|stored| stored.position);
+    // A region that is new has neither.
+    let applied = stored.max(marker).unwrap_or(Position::start_of(stream.epoch));
     (position > applied).then(|| cursor_text(stream, applied))
 }
 
