@@ -5,6 +5,7 @@
 mod bridge;
 mod check_config;
 mod configuration;
+mod console;
 mod demo;
 mod dev;
 mod development;
@@ -45,6 +46,7 @@ enum Command {
     Edge(edge::Options),
     Router(router::Options),
     Bridge(bridge::Options),
+    Console(Box<console::Options>),
     Migrate(migrate::Options),
     Log(log_command::Options),
     Token(Box<token::Options>),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Edge(options) => edge::run(&options),
         Command::Router(options) => router::run(&options),
         Command::Bridge(options) => bridge::run(&options),
+        Command::Console(options) => console::run(*options),
         Command::Migrate(options) => migrate::run(&options),
         Command::Log(options) => log_command::run(&options),
         Command::Token(options) => token::run(&options),
