@@ -33,6 +33,7 @@ mod certificate;
 mod check_config;
 mod client;
 mod crash;
+mod deployment;
 mod drain;
 mod epochs;
 mod es256;
