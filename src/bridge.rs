@@ -59,13 +59,16 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     let log = KafkaLog::open(region::kafka(&stores.kafka), region::log_name()?)
         .await
         .context("cannot open the log on Kafka")?;
-    let (mut state, log) = (log.state(), Arc::new(log));
+    let log = Arc::new(log);
     let (sources, routes) = open(config, stores).await?;
     let seam: Arc<dyn Log> = log.clone();
     let bridge = Bridge::new(&seam, routes, BridgeOptions::default());
     let handle = bridge.handle();
     let stop = CancellationToken::new();
     let render = metrics.clone();
+    let verifier = config.auth.verifier();
+    let mut keys = tokio::task::JoinSet::new();
+    meridian_edge::keep_keys(&verifier, &mut keys).context("cannot ask an issuer for its keys")?;
     let ops = OpsOptions {
         parts: Arc::new({
             let handle = handle.clone();
@@ -73,7 +76,7 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
         }),
         metrics: Arc::new(move || render.render()),
         console: None,
-        api: Some(Arc::new(api::BridgeApi::new(handle, config.auth.verifier()))),
+        api: Some(Arc::new(api::BridgeApi::new(handle, verifier))),
         fail: None,
     };
     let (admin, serving) = serve_admin(config.listen.admin, ops, stop.clone())
@@ -89,7 +92,7 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
         () = signals.next() => {}
         () = any_replaced(&sources) => replaced = true,
         // The next epoch has other records: a bridge that starts anew finds them.
-        () = region::superseded(&mut state) => {
+        () = log.superseded() => {
             tracing::warn!("the log went on to another epoch: this bridge ends, to be started anew");
         }
     }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use meridian_core::auth::PolicyAuthoriser;
 use meridian_core::config::{Config, RegionStores};
 use meridian_core::seams::Log;
-use meridian_edge::{Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores};
+use meridian_edge::{
+    Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores, authoriser,
+};
 
 use crate::process::{self, Signals};
 use crate::region::{self, Region};
-use crate::{health, logging};
+use crate::{halting, health, logging, waiting};
 
 /// Run a node that clients connect to, on a region's Kafka, Redis and Postgres
 ///
@@ -40,20 +41,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     process::runtime()?.block_on(serve(config, &stores))
 }
 
-async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
+async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     let metrics = process::install_metrics()?;
     let mut signals = Signals::listen()?;
-    let region = region::open(stores, Arc::new(config.policies.clone())).await?;
-    let mut state = region.log.state();
+    let opened = waiting::open(&mut config, stores, (&metrics, &mut signals)).await?;
+    let Some(region) = opened else { return Ok(()) };
     let stop = tokio_util::sync::CancellationToken::new();
-    let histograms = tokio::spawn(process::drain_histograms(metrics.clone(), stop.clone()));
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(process::drain_histograms(metrics.clone(), stop.clone()));
     let log = region.log.clone();
+    tasks.spawn(halting::obey(log.clone(), region.history.clone(), stop.clone()));
     let node = start(config, region, metrics).await?;
     announce(&node)?;
     tokio::select! {
         () = signals.next() => {}
         // Another epoch: a node that starts anew finds it. What else ended the log is for a person.
-        () = region::superseded(&mut state) => {
+        () = log.superseded() => {
             tracing::warn!("the log went on to another epoch: this node ends, to be started anew");
         }
     }
@@ -64,7 +67,7 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
     }
     log.close().await;
     stop.cancel();
-    let _ = histograms.await;
+    while tasks.join_next().await.is_some() {}
     Ok(())
 }
 
@@ -83,13 +86,14 @@ async fn start(
     let parts = health::watch(&region);
     let node = RunningNode::start(NodeOptions {
         verifier: config.auth.verifier(),
+        ledger: region.backplane.clone(),
         stores: Stores {
             logs: Logs::new([region.log.clone() as Arc<dyn Log>]),
             backplane: region.backplane,
             history: region.history,
             policies: policies.clone(),
         },
-        authoriser: Arc::new(PolicyAuthoriser::new(policies)),
+        authoriser: authoriser(config.authoriser.as_ref(), policies)?,
         certificates,
         reset_key,
         ops: OpsOptions {

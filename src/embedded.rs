@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use meridian_core::auth::PolicyAuthoriser;
 use meridian_core::config::Config;
 use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
 use meridian_core::seams::Log;
 use meridian_edge::{
     Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, OtherRegion, ResetKey, RunningNode,
-    Stores,
+    Stores, authoriser,
 };
 use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -221,13 +220,14 @@ impl Edge {
             .map(|fail| -> Arc<dyn Fn() + Send + Sync> { Arc::new(move || fail.notify_one()) });
         let node = RunningNode::start(NodeOptions {
             verifier: config.auth.verifier(),
+            ledger: stores.ledger.clone(),
             stores: Stores {
                 logs: Logs::new([stores.log.clone() as Arc<dyn Log>]),
                 backplane: stores.backplane.clone(),
                 history: stores.history.clone(),
                 policies: policies.clone(),
             },
-            authoriser: Arc::new(PolicyAuthoriser::new(policies.clone())),
+            authoriser: authoriser(config.authoriser.as_ref(), policies.clone())?,
             certificates: self.certificates.clone(),
             reset_key,
             ops: OpsOptions {

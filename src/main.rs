@@ -11,15 +11,18 @@ mod dev;
 mod development;
 mod edge;
 mod embedded;
+mod halting;
 mod health;
 mod log_command;
 mod logging;
 mod migrate;
 mod process;
 mod region;
+mod region_command;
 mod replay;
 mod router;
 mod token;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -49,6 +52,7 @@ enum Command {
     Console(Box<console::Options>),
     Migrate(migrate::Options),
     Log(log_command::Options),
+    Region(region_command::Options),
     Token(Box<token::Options>),
     CheckConfig(check_config::Options),
 }
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Command::Console(options) => console::run(*options),
         Command::Migrate(options) => migrate::run(&options),
         Command::Log(options) => log_command::run(&options),
+        Command::Region(options) => region_command::run(&options),
         Command::Token(options) => token::run(&options),
         Command::CheckConfig(options) => check_config::run(&options),
     };

@@ -97,6 +97,8 @@ var CODES = {
   forbidden: [4013, "stop"],
   origin_forbidden: [4014, "stop"],
   authoriser_unavailable: [4015, "retry"],
+  token_revoked: [4016, "refresh"],
+  quota_exceeded: [4017, "reconnect"],
   bad_channel: [4020, "stop"],
   already_subscribed: [4021, "stop"],
   not_subscribed: [4022, "stop"],
@@ -4129,6 +4131,9 @@ var MeridianClient = class {
   subscribe(channel, options = {}) {
     const { length } = encoder7.encode(channel);
     if (length < 1 || length > MAX_CHANNEL_BYTES) throw new MeridianError("bad_channel", "stop", "not a channel name");
+    if (typeof options.from === "object" && "cursor" in options.from && !isText(options.from.cursor)) {
+      throw new MeridianError("bad_cursor", "stop", "from.cursor is no cursor", { channel });
+    }
     const complete = { ...options, store: options.store ?? this.#settings.store };
     const held = this.#subscriptions.get(channel);
     if (held && !held.adopt(complete)) {
@@ -4276,6 +4281,9 @@ function newStats() {
     moves: { failure: 0, home: 0, redirect: 0 },
     redirectsIgnored: 0
   };
+}
+function isText(value) {
+  return typeof value === "string" && value !== "";
 }
 export {
   MeridianClient,

@@ -86,7 +86,7 @@ impl Router {
         self.status.all_elsewhere();
         let first = owned.borrow_and_update().clone();
         workers.assign(first);
-        let mut assigned = true;
+        let (mut assigned, mut halted) = (true, self.status.halted());
         loop {
             tokio::select! {
                 Some(ended) = workers.tasks.join_next_with_id() => workers.ended(ended),
@@ -95,6 +95,7 @@ impl Router {
                     let now = owned.borrow_and_update().clone();
                     workers.assign(if assigned { now } else { BTreeSet::new() });
                 }
+                Ok(()) = halted.changed() => workers.stop.cancel(),
                 () = shutdown.cancelled() => break,
             }
         }
@@ -202,7 +203,6 @@ impl Workers<'_> {
     fn halt(&self, partition: Partition, reason: Halt) {
         tracing::error!(partition = partition.0, %reason, "the log is halted");
         self.router.status.halt(partition, reason);
-        self.stop.cancel();
     }
 
     fn restart(&mut self, partition: Partition) {

@@ -63,6 +63,10 @@ pub enum Halt {
     MarkerUnknown { marker: Position },
     #[error("the log ends at {end}, before the next record {next}")]
     ReadPastEnd { next: u64, end: u64 },
+    #[error("{why}")]
+    LogEnded { why: String },
+    #[error("another router of the region halted the log: {why}")]
+    ByAnother { why: String },
     #[error("the backplane's streams reach back to where the log is gone; it must be emptied")]
     BackplaneOlderThanLog { marker: Position },
 }
@@ -134,11 +138,13 @@ impl RouterStatus {
         self.halted.subscribe()
     }
 
-    /// Whether every partition that this router owns is moving.
+    /// Whether every partition that this router owns is moving, and the log is not halted.
     pub fn is_ready(&self) -> bool {
-        self.partitions.iter().all(|status| {
-            matches!(status.borrow().state, PartitionState::Live | PartitionState::Elsewhere)
-        })
+        let halted = self.halted.borrow().is_some();
+        !halted
+            && self.partitions.iter().all(|status| {
+                matches!(status.borrow().state, PartitionState::Live | PartitionState::Elsewhere)
+            })
     }
 
     pub(crate) fn all_elsewhere(&self) {
@@ -155,7 +161,8 @@ impl RouterStatus {
         self.partitions.get(stream.partition.0 as usize).cloned()
     }
 
-    pub(crate) fn halt(&self, partition: Partition, reason: Halt) {
+    /// Halts the log, as one's own worker would: for what was found elsewhere.
+    pub fn halt(&self, partition: Partition, reason: Halt) {
         self.halted.send_if_modified(|halted| {
             let first = halted.is_none();
             if first {

@@ -163,7 +163,7 @@ fn parts(seen: &[&Seen]) -> Vec<Part> {
 mod tests {
     use super::*;
 
-    fn readyz(parts: serde_json::Value) -> Option<Readyz> {
+    fn readyz(parts: &serde_json::Value) -> Option<Readyz> {
         let all_ready = !parts.to_string().contains("\"ready\":false");
         let told = serde_json::json!({
             "ready": true, "degraded": !all_ready, "phase": "serving", "connections": 3, "parts": parts,
@@ -182,11 +182,11 @@ mod tests {
 
     #[test]
     fn a_region_is_what_its_nodes_say() {
-        let whole = || readyz(serde_json::json!([part("log", true)]));
-        let lame = || readyz(serde_json::json!([part("log", false)]));
+        let whole = || readyz(&serde_json::json!([part("log", true)]));
+        let lame = || readyz(&serde_json::json!([part("log", false)]));
         let mut rebuilt = part("lag", false);
         rebuilt["rebuilding"] = true.into();
-        let rebuilt = || readyz(serde_json::json!([rebuilt]));
+        let rebuilt = || readyz(&serde_json::json!([rebuilt]));
         let state_of = |edges: [Option<Readyz>; 2], router| {
             let [a, b] = edges.map(|edge| seen(Kind::Edge, "eu-e", edge, ""));
             regions(&[a, b, seen(Kind::Router, "eu-r", router, "")])[0].state
@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_part_that_any_edge_misses_is_missing() {
-        let edge = |ready| readyz(serde_json::json!([part("backplane", ready), part("log", true)]));
+        let edge =
+            |ready| readyz(&serde_json::json!([part("backplane", ready), part("log", true)]));
         let nodes = [
             seen(Kind::Edge, "eu-1", edge(true), ""),
             seen(Kind::Edge, "eu-2", edge(false), ""),
@@ -222,7 +223,7 @@ mod tests {
              meridian_router_lag_records_more 100\n\
              meridian_router_lag_seconds{log=\"global\",partition=\"1\"} 1.5\n";
         let edge = "meridian_region_lag_records 9\nmeridian_region_lag_seconds 2.5\n";
-        let up = || readyz(serde_json::json!([]));
+        let up = || readyz(&serde_json::json!([]));
         let lag = |edge_says: &str, routers: [Option<Readyz>; 2]| {
             let [a, b] = routers.map(|up| seen(Kind::Router, "eu-r", up, router));
             regions(&[seen(Kind::Edge, "eu-e", up(), edge_says), a, b])[0].lag

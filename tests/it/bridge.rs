@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_client::{From, Transport};
 use meridian_core::seams::Log as _;
 use meridian_core::vocabulary::{LogName, Offset, Partition, Position, Prev, Stream};
 use meridian_kafka::{KafkaLog, Options};
@@ -24,9 +25,10 @@ use rdkafka::{ClientConfig, Offset as At, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::SECRET;
-use crate::client::{Rights, token, token_with};
+use crate::client::{Rights, next_event, token, token_with};
 use crate::node::{eventually_within, terminate};
 use crate::request::{self, Request};
+use crate::servers::Regions;
 
 const TOPIC: &str = "shop.orders";
 const PARTITIONS: i32 = 3;
@@ -45,10 +47,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let stack = Stack::start(Counts { kafka: 1, ..Counts::default() });
-        let admin: AdminClient<DefaultClientContext> = client(&stack).create().expect("a client");
-        let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
-        let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
-        assert!(made[0].is_ok(), "{made:?}");
+        make_topic(&stack).await;
         Self::beside(Arc::new(stack), "n1").await
     }
 
@@ -150,6 +149,13 @@ impl Drop for World {
             eprintln!("the bridge's log ends with:\n{}", &log[from..]);
         }
     }
+}
+
+async fn make_topic(stack: &Stack) {
+    let admin: AdminClient<DefaultClientContext> = client(stack).create().expect("a client");
+    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+    let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
+    assert!(made[0].is_ok(), "{made:?}");
 }
 
 fn client(stack: &Stack) -> ClientConfig {
@@ -363,4 +369,46 @@ async fn a_bridge_whose_name_another_takes_ends_and_says_so() {
     let ended = eventually_within(PATIENCE, "the first one's end", ended).await;
     assert!(!ended.success());
     assert!(first.log().contains("each needs a `node.name` of its own"), "{}", first.log());
+}
+
+/// The whole way: a domain topic, the bridge, the log, both regions' routers and edges, a client.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_bridged_reaches_clients_of_every_region() {
+    let mut regions = Regions::start().await;
+    make_topic(&regions.stack).await;
+    let route = format!(
+        "[bridge.routes.orders]\ntopic = '{TOPIC}'\ntenant = 'acme'\nchannel = 'room:{{key}}'\nfields = ['/n']\n"
+    );
+    regions.add_bridge("bridge1", 1, &route).await;
+    let mut readers = Vec::new();
+    for region in [1, 2] {
+        for transport in [Transport::WebSocket, Transport::WebTransport] {
+            let door = regions.door(region, transport).token(token("reader"));
+            let client = door.connect().await.expect("a connection");
+            let room = client.subscribe("room:k0", From::Now).await.expect("a subscription");
+            readers.push((client, room));
+        }
+    }
+    let producer: ThreadedProducer<_> = client(&regions.stack).create().expect("a producer");
+    let mut numbers = 0..600u32;
+    for round in 0..3 {
+        for n in numbers.by_ref().take(200) {
+            let payload = json!({ "n": n, "secret": "x" }).to_string();
+            let record = BaseRecord::to(TOPIC).partition(0).key("k0").payload(&payload);
+            producer.send(record).map_err(|(error, _)| error).expect("room");
+        }
+        producer.flush(Duration::from_secs(30)).expect("stored");
+        for (reader, (_, room)) in readers.iter_mut().enumerate() {
+            for n in round * 200..(round + 1) * 200 {
+                let event = next_event(room).await;
+                let data: Value = serde_json::from_slice(&event.body.data).expect("JSON");
+                assert_eq!(data, json!({ "n": n }), "reader {reader}");
+                // Somewhere in the middle of the work.
+                if reader == 0 && n == round * 200 + 20 {
+                    regions.kill("bridge1");
+                    regions.revive("bridge1").await;
+                }
+            }
+        }
+    }
 }

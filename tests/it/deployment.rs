@@ -132,7 +132,7 @@ async fn one_command_starts_two_regions_and_ends_them() {
     assert_eq!(next_event(&mut read).await.id.as_deref(), Some("first"), "the stores stay");
 
     let said = deployment.end("-INT").await;
-    assert_eq!(processes_in(folder), [PathBuf::new(); 0], "{said}");
+    assert_eq!(processes_in(folder), Vec::<PathBuf>::new(), "{said}");
     let purged = run("down", folder);
     assert_eq!(purged.code, 0, "{}", purged.stderr);
 }

@@ -16,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What every node here knows: one key, and a namespace for each kind of policy.
-const BASE: &str = r#"
+pub(crate) const BASE: &str = r#"
 [[auth.keys]]
 id = "main"
 algorithm = "HS256"

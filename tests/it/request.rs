@@ -46,6 +46,13 @@ impl Answer {
         }
     }
 
+    /// The same of the admin listener, which tells no action.
+    pub(crate) fn assert_refused(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!((&self.json()["code"], &self.json()["status"]), (&code.into(), &status.into()));
+    }
+
     fn parse(bytes: &[u8]) -> io::Result<Self> {
         let broken = || io::Error::new(io::ErrorKind::UnexpectedEof, "not a whole answer");
         let text = String::from_utf8_lossy(bytes);

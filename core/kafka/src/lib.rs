@@ -21,7 +21,7 @@ mod state;
 mod tails;
 mod writer;
 
-pub use epochs::{EpochRecord, OpenError, new_epoch};
+pub use epochs::{EpochRecord, OpenError, new_epoch, recorded};
 pub use group::KafkaGroup;
 pub use log::KafkaLog;
 pub use member::GroupOptions;

@@ -85,6 +85,7 @@ impl Reading {
             }
         }
         let mut reader = reader.lock().await;
+        reader.check()?;
         if reader.stands_at(from) && reader.fill(STALL).await == Filled::Records {
             return Ok(self.give(partition, &mut reader, room));
         }
@@ -100,23 +101,31 @@ impl Reading {
         room: Room,
     ) -> Result<Vec<LogRecord>, LogError> {
         let deadline = Instant::now() + self.request;
-        let mut end_is_certain = false;
+        let (mut end_is_certain, mut proven) = (false, true);
         loop {
-            reader.stand_at(from)?;
+            if proven {
+                reader.stand_at(from)?;
+            } else {
+                reader.stand_unproven_at(from)?;
+            }
             match reader.fill(deadline.saturating_duration_since(Instant::now())).await {
                 Filled::Records => return Ok(self.give(partition, reader, room)),
                 // Between here and the end there is only a hole.
                 Filled::OnlyEnd if end_is_certain => return Ok(Vec::new()),
                 Filled::OnlyEnd | Filled::Failed => {}
+                Filled::Lost => return reader.check().map(|()| Vec::new()),
                 Filled::Nothing => {
                     reader.leave();
                     return Err(LogError::Unavailable);
                 }
             }
             // A leader that has just taken over may tell too low an end to a reader, never to who asks.
-            if !self.bounds(partition).await?.holds(from)? {
+            let bounds = self.bounds(partition).await?;
+            if !bounds.holds(from)? {
                 return Ok(Vec::new());
             }
+            // The record before may be gone where this one is not.
+            proven = from > bounds.begin;
             end_is_certain = true;
             if Instant::now() >= deadline {
                 return Err(LogError::Unavailable);
@@ -142,10 +151,15 @@ impl Reading {
             }
             let filled = {
                 let mut reader = reader.lock().await;
+                reader.check()?;
                 if !reader.is_standing() {
                     reader.stand_at(known)?;
                 }
-                reader.look();
+                if !reader.look() {
+                    reader.check()?;
+                    // A log that is shorter now tells who asks, and nobody else.
+                    self.bounds(partition).await?.holds(offset)?;
+                }
                 self.tails.advance(partition, reader.known_end());
                 reader.filled().unwrap_or_else(|| Arc::new(Notify::new()))
             };

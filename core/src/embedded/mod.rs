@@ -1,10 +1,11 @@
-//! The seams inside one process: a log and a history on SQLite, a backplane in memory. Owns the data
+//! The seams inside one process: a log and a history on SQLite, a backplane and a ledger in memory. Owns the data
 //! folder: its lock, its files, and that they belong together.
 
 mod backplane;
 #[cfg(feature = "testing")]
 pub mod faulty;
 mod history;
+mod ledger;
 mod lock;
 mod log;
 mod queue;
@@ -18,6 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::backplane::{BackplaneOptions, InProcessBackplane};
 pub use self::history::{HistoryOptions, SqliteHistory, Swept};
+pub use self::ledger::InProcessLedger;
 pub use self::log::{Keep, LogOptions, SqliteLog, Trimmed};
 
 use self::lock::FolderLock;
@@ -46,6 +48,7 @@ pub struct Embedded {
     pub log: Arc<SqliteLog>,
     pub history: Arc<SqliteHistory>,
     pub backplane: Arc<InProcessBackplane>,
+    pub ledger: Arc<InProcessLedger>,
     clock: Clock,
 }
 
@@ -135,6 +138,7 @@ pub async fn open_regions(
             log: log.clone(),
             history: Arc::new(history),
             backplane: Arc::new(InProcessBackplane::new(options.backplane.clone())),
+            ledger: Arc::default(),
             clock: clock.clone(),
         });
     }

@@ -5,6 +5,7 @@ mod backplane;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod history;
+mod ledger;
 mod log;
 mod source;
 
@@ -17,5 +18,6 @@ pub use history::{
     GoneReason, History, HistoryError, HistoryRead, Marks, ReadBounds, ReadFrom, RecordKey,
     Snapshot, WindowRow, pack_window, unpack_window,
 };
+pub use ledger::{KeptTicket, LedgerPlace, TICKETS_MOST, TokenLedger};
 pub use log::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};
 pub use source::{DeadLetter, Source, SourceBounds, SourceCommit, SourceError, SourceRecord};

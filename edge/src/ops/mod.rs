@@ -2,7 +2,9 @@
 
 mod api;
 mod console;
+mod operator;
 mod redirect;
+mod revoke;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -182,6 +184,7 @@ async fn serve_connection(stream: TcpStream, subject: Arc<dyn Subject>, options:
             let path = request.uri().path();
             let response = match (subject.node(), &options.api) {
                 (Some(node), _) if path == redirect::PATH => redirect::answer(node, request).await,
+                (Some(node), _) if path == revoke::PATH => revoke::answer(node, request).await,
                 (_, Some(api)) if path.starts_with(api.prefix()) => {
                     self::api::serve(&**api, request).await
                 }
@@ -268,6 +271,11 @@ fn ready(subject: &dyn Subject, options: &OpsOptions) -> Response<Full<Bytes>> {
         "parts": parts,
     });
     text(status, "application/json", body.to_string())
+}
+
+fn is_json(request: &Request<Incoming>) -> bool {
+    let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.split(';').next().unwrap_or("").trim() == "application/json")
 }
 
 fn text(status: StatusCode, media_type: &str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

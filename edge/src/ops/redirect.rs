@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use meridian_core::protocol::Code;
 use serde::Deserialize;
 
-use super::text;
+use super::{is_json, text};
 use crate::node::Node;
 use crate::orders::Diversion;
 
@@ -76,11 +75,6 @@ pub(super) async fn answer(node: &Node, request: Request<Incoming>) -> Response<
         }
         _ => text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET, POST, DELETE\n"),
     }
-}
-
-fn is_json(request: &Request<Incoming>) -> bool {
-    let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| value.split(';').next().unwrap_or("").trim() == "application/json")
 }
 
 fn order(node: &Node, body: &[u8]) -> Result<(), Refusal> {

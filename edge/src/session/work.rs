@@ -1,10 +1,11 @@
 //! What takes time for a session: authorising, following, publishing, reading. Each is a future that
 //! owns what it needs; none touches the connection.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use meridian_core::auth::{Action, Decision, Identity};
+use meridian_core::auth::{Action, Decision, Identity, TokenError};
 use meridian_core::policy::DeliveryClass;
 use meridian_core::protocol::{
     Ack, Code, EventView, HistoryPage, HistoryRequest, Message, PublishItem, Published, ReplyError,
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep};
 use super::machine::{Generation, OpId};
 use crate::delivery::{From, ReadError, Stores, read_after, resolve};
 use crate::hub::Pinned;
+use crate::quota::SessionQuota;
+use crate::tokens::code_of;
 use crate::worker::Context;
 
 /// A history read waits this long for a region that is not far enough.
@@ -38,6 +41,8 @@ pub(crate) enum Done {
         channel: Channel,
         decision: Decision,
     },
+    /// The token that was to be checked.
+    Verified(Result<Identity, Code>),
     Replied(Message),
     /// A history read's reply.
     Read(Message),
@@ -80,6 +85,16 @@ pub(crate) async fn authorise(
         Decision::Deny => Err(Code::Forbidden),
         Decision::Unavailable => Err(Code::AuthoriserUnavailable),
     }
+}
+
+/// Checks a token whose key has to be fetched first.
+pub(crate) async fn verify(context: Rc<Context>, token: String, first: TokenError) -> Done {
+    Done::Verified(context.node.tokens.verify_later(&token, first).await.map_err(code_of))
+}
+
+/// Takes a ticket for the token that it stands for.
+pub(crate) async fn redeem(context: Rc<Context>, ticket: String) -> Done {
+    Done::Verified(context.node.tokens.redeem(&ticket).await)
 }
 
 /// Authorises, opens the channel and finds where the subscription starts.
@@ -179,13 +194,14 @@ pub(crate) async fn reauthorise(
 /// Publishes for a session.
 pub(crate) async fn publish(
     context: Rc<Context>,
+    quota: Option<Rc<RefCell<SessionQuota>>>,
     whose: impl Fn() -> Option<(Generation, Rc<Identity>)>,
     id: Option<u64>,
     items: Vec<PublishItem>,
     batch: bool,
 ) -> Done {
     let publisher = &context.node.publisher;
-    let mut results = publisher.publish(whose, items).await;
+    let mut results = publisher.publish_over(quota.as_deref(), whose, items).await;
     Done::Replied(if batch {
         Message::PublishedBatch { id, results }
     } else {

@@ -85,12 +85,13 @@ impl Context {
 
     /// What a failed read of the log means; `None`: try again.
     pub(super) fn log_outcome(&self, error: &LogError, next: Offset) -> Option<Outcome> {
-        match *error {
+        match error {
             LogError::Unavailable => None,
-            LogError::Truncated { earliest } => Some(Outcome::Truncated { earliest }),
+            LogError::Truncated { earliest } => Some(Outcome::Truncated { earliest: *earliest }),
             LogError::BeyondEnd { end } => {
                 Some(Outcome::Halted(Halt::ReadPastEnd { next: next.0, end: end.0 }))
             }
+            LogError::Ended { why } => Some(Outcome::Halted(Halt::LogEnded { why: why.clone() })),
         }
     }
 

@@ -4,6 +4,7 @@
 
 pub mod backplane;
 pub mod history;
+pub mod ledger;
 pub mod log;
 mod samples;
 mod seeds;
