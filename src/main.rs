@@ -6,6 +6,7 @@ mod acks;
 mod bridge;
 mod check_config;
 mod configuration;
+mod console;
 mod demo;
 mod dev;
 mod development;
@@ -50,6 +51,7 @@ enum Command {
     Edge(edge::Options),
     Router(router::Options),
     Bridge(bridge::Options),
+    Console(Box<console::Options>),
     Migrate(migrate::Options),
     Log(log_command::Options),
     Region(region_command::Options),
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Edge(options) => edge::run(&options),
         Command::Router(options) => router::run(&options),
         Command::Bridge(options) => bridge::run(&options),
+        Command::Console(options) => console::run(*options),
         Command::Migrate(options) => migrate::run(&options),
         Command::Log(options) => log_command::run(&options),
         Command::Region(options) => region_command::run(&options),

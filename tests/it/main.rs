@@ -35,6 +35,7 @@ mod certificate;
 mod check_config;
 mod client;
 mod crash;
+mod deployment;
 mod drain;
 mod epochs;
 mod es256;
