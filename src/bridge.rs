@@ -168,7 +168,7 @@ fn parts(handle: &BridgeHandle) -> Vec<PartState> {
             None => format!("{} partitions, {lag} records behind", route.partitions.len()),
         };
         let part = format!("bridge {}", route.route);
-        PartState { part, ready: trouble.is_none(), vital: false, detail }
+        PartState { part, ready: trouble.is_none(), vital: false, rebuilding: false, detail }
     });
     routes.collect()
 }

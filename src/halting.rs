@@ -23,12 +23,20 @@ pub(crate) async fn obey(
 ) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told_already = false;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         // A history that does not answer changes nothing.
         if let Ok(halts) = history.halts().await {
             log.hold(halts.first().map(told));
         }
-        show(&log, log.halted().is_some());
+        let halted = log.halted();
+        show(&log, halted.is_some());
+        match (&halted, told_already) {
+            (Some(why), false) => tracing::error!(why, "the log is halted: publishes are refused"),
+            (None, true) => tracing::info!("the log goes on: publishes are taken"),
+            _ => {}
+        }
+        told_already = halted.is_some();
     }
 }
 
@@ -55,7 +63,10 @@ impl Herald {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut before, mut noted) = (None, false);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            if let Some(why) = self.log.halted() {
+            if let Some(why) = self.log.halted()
+                && self.status.halted().borrow().is_none()
+            {
+                tracing::error!(why, "the log is halted");
                 self.status.halt(Partition(0), Halt::LogEnded { why });
             }
             let found = self.status.halted().borrow().clone();

@@ -59,7 +59,8 @@ fn told(
 ) -> Vec<PartState> {
     let part = |part: &str, ready: bool, away: &str| {
         let detail = if ready { "answers" } else { away };
-        PartState { part: part.to_owned(), ready, vital: false, detail: detail.to_owned() }
+        let (part, detail) = (part.to_owned(), detail.to_owned());
+        PartState { part, ready, vital: false, rebuilding: false, detail }
     };
     let mut parts = vec![
         part("log", log, "Kafka does not answer: publishes are refused"),

@@ -2,10 +2,12 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 arguments or configuration not valid.
 
+mod acks;
 mod bridge;
 mod check_config;
 mod client;
 mod configuration;
+mod console;
 mod demo;
 mod dev;
 mod development;
@@ -13,6 +15,7 @@ mod edge;
 mod embedded;
 mod halting;
 mod health;
+mod lag;
 mod log_command;
 mod logging;
 mod migrate;
@@ -51,6 +54,7 @@ enum Command {
     Edge(edge::Options),
     Router(router::Options),
     Bridge(bridge::Options),
+    Console(Box<console::Options>),
     Migrate(migrate::Options),
     Log(log_command::Options),
     Region(region_command::Options),
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Command::Edge(options) => edge::run(&options),
         Command::Router(options) => router::run(&options),
         Command::Bridge(options) => bridge::run(&options),
+        Command::Console(options) => console::run(*options),
         Command::Migrate(options) => migrate::run(&options),
         Command::Log(options) => log_command::run(&options),
         Command::Region(options) => region_command::run(&options),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::{self, Signals, now_ms};
 use crate::region::{self, Region};
-use crate::{halting, health, logging, waiting};
+use crate::{acks, halting, health, logging, waiting};
 
 /// Run a region's router, on the region's Kafka, Redis and Postgres
 ///
@@ -77,6 +77,8 @@ async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     tasks.spawn(process::drain_histograms(metrics, stop.clone()));
     let (log, history, status) = (region.log.clone(), region.history.clone(), router.status());
     tasks.spawn(halting::Herald { log, history, status }.run(stop.clone()));
+    let (acks, name) = (acks::Acks::new(stores)?, config.node.region.clone());
+    tasks.spawn(acks::merge(acks, name, region.history.clone(), stop.clone()));
     tasks.spawn(upkeep(region.history.clone(), policies, stop.clone()));
 
     let group = group(&config, stores, &region)?;

@@ -95,5 +95,5 @@ impl Room {
 fn part(why: &Mutex<String>) -> PartState {
     let why = why.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let detail = format!("the log is not known yet: {why}");
-    PartState { part: "log".to_owned(), ready: false, vital: true, detail }
+    PartState { part: "log".to_owned(), ready: false, vital: true, detail, rebuilding: false }
 }

@@ -116,6 +116,7 @@ var CODES = {
   outcome_unknown: [4035, "retry"],
   overloaded: [4036, "retry"],
   log_unavailable: [4037, "retry"],
+  log_halted: [4038, "stop"],
   not_yet: [4040, "retry"],
   unavailable: [4041, "retry"],
   rate_limited: [4042, "retry"],
@@ -1716,6 +1717,9 @@ function isWell(health) {
 function isUsable(health) {
   return health.state === "serving" || health.state === "degraded";
 }
+function isLate(health) {
+  return health.state === "rebuilding";
+}
 function readHealth(value, rttMs) {
   if (typeof value !== "object" || value === null) return null;
   const body = value;
@@ -1773,9 +1777,9 @@ var Round = class {
     const health = this.#answers.get(url);
     return health !== void 0 && isWell(health);
   }
-  /** The nearest that is well, else the nearest that is usable; `preferred` wins ties. */
+  /** The nearest that is well, else that is usable, else that is being rebuilt; `preferred` wins ties. */
   best(preferred) {
-    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable);
+    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable) ?? this.#nearest(preferred, isLate);
   }
   #nearest(preferred, wanted) {
     let best = null;

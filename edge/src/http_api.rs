@@ -8,8 +8,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL,
-    CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, ORIGIN, RETRY_AFTER,
+    VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
@@ -20,15 +21,20 @@ use meridian_core::config::Origins;
 use meridian_core::protocol::{Code, Codec, Place, Published, ReplyError, decode_publish};
 use tokio::time::timeout;
 
+use crate::polling::{self, Question};
 use crate::tokens::{TICKET_PATH, answer_ticket, code_of};
 use crate::transport::{AnswerBody, ClientAddress, event_stream, poll};
 use crate::worker::Context;
 
+/// What pages may read beside the usual.
+const EXPOSED: &str = "etag, retry-after, poll-interval-ms";
 /// Where the regions are told.
 const REGIONS: &str = "/v1/regions";
 /// Sessions that are answers.
 const EVENT_STREAM: &str = "/v1/sse";
 const POLL: &str = "/v1/poll";
+/// What operators poll.
+const CHANNELS: &str = "/v1/channels/";
 
 /// What a session's request asked for.
 #[derive(Debug)]
@@ -156,7 +162,9 @@ pub(crate) async fn handle(
             let yes = HeaderValue::from_static("true");
             response.headers_mut().insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
         }
-        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }
     tracing::debug!(%client, method = %head.method, path = head.uri.path(), status = response.status().as_u16(), "request");
     response
@@ -176,6 +184,10 @@ async fn route(
         (EVENT_STREAM | POLL, _) => not_allowed("GET, POST, OPTIONS"),
         ("/v1/publish", &Method::POST) => publish(context, head, body).await,
         ("/v1/publish", _) => not_allowed("POST, OPTIONS"),
+        (path, method) if path.starts_with(CHANNELS) => match method {
+            &Method::GET => poll_channel(context, head, &path[CHANNELS.len()..]).await,
+            _ => not_allowed("GET, OPTIONS"),
+        },
         (REGIONS, &Method::GET) => regions(context),
         (REGIONS, _) => not_allowed("GET, OPTIONS"),
         ("/v1/ws" | "/v1/wt", _) => not_allowed("GET"),
@@ -184,6 +196,49 @@ async fn route(
         _ => problem(Code::NotFound),
     };
     answer.map(Into::into)
+}
+
+/// `{channel}/latest` or `{channel}/events`.
+async fn poll_channel(context: &Rc<Context>, head: &Parts, rest: &str) -> Response<Bytes> {
+    let query = head.uri.query().unwrap_or("");
+    let asked = rest.rsplit_once('/').and_then(|(channel, what)| {
+        let what = Question::parse(what, |name| query_value(query, name))?;
+        Some((percent_decode(channel), what))
+    });
+    let Some((channel, question)) = asked else { return problem(Code::NotFound) };
+    let identity = match authenticate(context, head).await {
+        Ok(identity) => identity,
+        Err(code) => return problem(code),
+    };
+    let question = question.and_then(|question| Ok((channel.ok_or(Code::BadChannel)?, question)));
+    let polled = match question {
+        Ok((channel, question)) => polling::poll(context, &identity, &channel, question).await,
+        Err(code) => Err(polling::Refused { error: ReplyError::of(code), interval: None }),
+    };
+    let (mut response, interval) = match polled {
+        Ok(polled) => (polled_answer(context, head, &polled.answer), Some(polled.interval)),
+        Err(polling::Refused { error, interval }) => (refusal(&error, None), interval),
+    };
+    if let Some(interval) = interval {
+        let ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        response.headers_mut().insert("poll-interval-ms", HeaderValue::from(ms));
+    }
+    response
+}
+
+/// The answer, or that it is the one that the client has.
+fn polled_answer(context: &Context, head: &Parts, answer: &polling::Answer) -> Response<Bytes> {
+    let known = head.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(|tag| tag.trim());
+    let unchanged = known.any(|tag| tag == "*" || tag.trim_start_matches("W/") == answer.tag);
+    context.node.metrics.polled(if unchanged { "unchanged" } else { "ok" });
+    let response =
+        Response::builder().header(ETAG, &answer.tag).header(CACHE_CONTROL, "private, no-cache");
+    let response = match unchanged {
+        true => response.status(StatusCode::NOT_MODIFIED).body(Bytes::new()),
+        false => response.header(CONTENT_TYPE, "application/json").body(answer.body.clone()),
+    };
+    response.expect("invariant: the headers are plain ASCII")
 }
 
 fn regions(context: &Context) -> Response<Bytes> {
@@ -215,7 +270,10 @@ fn preflight() -> Response<Bytes> {
     Response::builder()
         .status(StatusCode::NO_CONTENT)
         .header(ACCESS_CONTROL_ALLOW_METHODS, "GET, POST")
-        .header(ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, last-event-id")
+        .header(
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type, if-none-match, last-event-id",
+        )
         .header(ACCESS_CONTROL_MAX_AGE, "600")
         .body(Bytes::new())
         .expect("invariant: the headers are literals")

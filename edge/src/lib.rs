@@ -1,6 +1,7 @@
 //! Meridian's edge: takes events from publishers and gets them to every client that is subscribed and
 //! allowed. Imports point one way: transport → session → hub; the stores are seams of the core.
 
+mod acks;
 mod authoriser;
 mod clock;
 mod delivery;
@@ -14,6 +15,7 @@ mod node;
 mod ops;
 mod orders;
 mod outbound;
+mod polling;
 mod publish;
 mod quota;
 mod regions;

@@ -9,13 +9,14 @@ use std::time::Duration;
 use meridian_core::auth::{Authoriser, Revocation, TooMany, Verifier};
 use meridian_core::config::{self, Config, Origins, Proxies};
 use meridian_core::protocol::Limits;
-use meridian_core::seams::{BackplaneError, LedgerPlace, TokenLedger};
+use meridian_core::seams::{AckLog, BackplaneError, LedgerPlace, TokenLedger};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::acks::Acks;
 use crate::delivery::{Distributor, Stores};
 use crate::hub::{Bounds, RingBounds};
 use crate::lifecycle::{Lifecycle, Phase};
@@ -23,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
 use crate::orders::{Diversion, Leave, Order, Standing};
+use crate::polling::Polling;
 use crate::publish::Publisher;
 use crate::quota::Quotas;
 use crate::regions::Regions;
@@ -48,6 +50,8 @@ const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
 pub struct NodeOptions {
     pub config: Config,
     pub stores: Stores,
+    /// What acknowledged positions travel through, one a log.
+    pub acks: Vec<Arc<dyn AckLog>>,
     pub verifier: Verifier,
     /// Revocations and tickets of the region.
     pub ledger: Arc<dyn TokenLedger>,
@@ -86,7 +90,9 @@ pub(crate) struct Node {
     pub(crate) authoriser: Arc<dyn Authoriser>,
     pub(crate) publisher: Publisher,
     pub(crate) quotas: Arc<Quotas>,
+    pub(crate) polling: Polling,
     pub(crate) names: Arc<Names>,
+    pub(crate) acks: Acks,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) draining: CancellationToken,
@@ -171,6 +177,8 @@ pub struct RunningNode {
     stop: CancellationToken,
     threads: Vec<std::thread::JoinHandle<()>>,
     tasks: JoinSet<()>,
+    /// They end by themselves after `stop`.
+    senders: JoinSet<()>,
     client_address: SocketAddr,
     admin_address: SocketAddr,
 }
@@ -229,8 +237,10 @@ impl RunningNode {
         tasks.spawn(ops::serve(admin, node.clone(), ops_options, stop.clone()));
         tasks.spawn(watch_certificates(node.clone()));
         tasks.spawn(watch_revocations(node.clone(), revoked_until));
+        let mut senders = JoinSet::new();
+        node.acks.start(&mut senders, &stop);
         node.lifecycle.advance(Phase::Serving);
-        Ok(Self { node, stop, threads, tasks, client_address, admin_address })
+        Ok(Self { node, stop, threads, tasks, senders, client_address, admin_address })
     }
 
     /// Where clients connect, TCP and UDP.
@@ -265,6 +275,7 @@ impl RunningNode {
             }
         });
         let _ = joined.await;
+        while self.senders.join_next().await.is_some() {}
         self.tasks.shutdown().await;
     }
 }
@@ -354,7 +365,9 @@ fn share(
         authoriser: options.authoriser,
         publisher,
         quotas,
+        polling: Polling::default(),
         names: Arc::default(),
+        acks: Acks::new(options.acks),
         metrics,
         lifecycle: Lifecycle::default(),
         draining: CancellationToken::new(),

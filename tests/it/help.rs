@@ -12,6 +12,7 @@ fn help_names_every_command_and_has_examples() {
         "edge",
         "router",
         "migrate",
+        "console",
         "log",
         "region",
         "token",

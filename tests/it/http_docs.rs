@@ -2,10 +2,12 @@
 
 use std::process::Stdio;
 
-use serde_json::Value;
+use meridian_client::Transport;
+use serde_json::{Value, json};
 
 use crate::client::token;
 use crate::node::{Node, in_time};
+use crate::peer::Peer;
 
 const PAGE: &str = include_str!("../../docs/http-api.md");
 
@@ -15,12 +17,11 @@ fn blocks() -> Vec<(&'static str, &'static str)> {
     fenced.filter_map(|block| block.split_once('\n')).collect()
 }
 
-async fn run(node: &Node, token: &str, cursor: &str, command: &str) -> String {
+async fn run(node: &Node, variables: &[(&str, &str)], command: &str) -> String {
     let running = tokio::process::Command::new("sh")
         .args(["-c", command])
         .env("NODE", node.url())
-        .env("TOKEN", token)
-        .env("CURSOR", cursor)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output();
     let output = in_time(command, running).await.expect("a shell");
@@ -57,15 +58,30 @@ fn stream_form(text: &str) -> Vec<Vec<(String, Value)>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_request_of_the_page_is_answered_as_it_says() {
-    let node = Node::start("").await;
+    let board =
+        "[namespaces.board]\nsubscribe = ['tenant']\npublish = ['tenant']\npolling_ms = 1\n";
+    let node = Node::start(board).await;
     let (token, blocks) = (token("ann"), blocks());
+    let mut writer = Peer::connect(&node, Transport::WebSocket, &token).await;
+    let mut board = String::new();
+    for n in 1..3 {
+        let event = json!({ "channel": "board:sfo", "id": format!("b{n}"), "data": n });
+        let reply = writer.ask("publish", event).await;
+        if n == 1 {
+            reply["published"]["cursor"].as_str().expect("a cursor").clone_into(&mut board);
+        }
+    }
+    // Until the region has applied it, an answer would lack it.
+    writer.subscribe("board:sfo", json!({ "last": 2 })).await;
+    writer.event_ids("board:sfo", 2).await;
     let (mut requests, mut cursor) = (0, String::new());
     for (at, (language, command)) in blocks.iter().enumerate() {
         if *language != "sh" {
             continue;
         }
         requests += 1;
-        let answer = run(&node, &token, &cursor, command).await;
+        let answer =
+            run(&node, &[("TOKEN", &token), ("CURSOR", &cursor), ("BOARD", &board)], command).await;
         let read = serde_json::from_str::<Value>(&answer).unwrap_or_default();
         let found = [&read["cursors"]["room:lobby"], &read["cursor"]];
         if let Some(newer) = found.into_iter().find_map(Value::as_str) {

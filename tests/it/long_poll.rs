@@ -222,7 +222,7 @@ async fn who_is_sent_elsewhere_is_told_at_once_and_not_again_and_again() {
     .await;
     let order = json!({ "region": "far" }).to_string();
     let order = Request::new("POST", "/ops/v1/redirect").body("application/json", order);
-    assert_eq!(order.send(node.admin).await.expect("an answer").status, 202);
+    assert_eq!(order.by_operator().send(node.admin).await.expect("an answer").status, 202);
     let told = in_time("the answer", waiting).await.expect("no panic");
     assert_eq!(told["messages"][0]["redirect"]["url"], "https://far.example");
     // Who stays is told with each answer and waits as before.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Rights, token, token_with};
+use crate::client::token;
 use crate::peer::{Closed, Peer};
 use crate::request::{Answer, Request};
 use crate::servers::Regions;
@@ -15,10 +15,9 @@ fn revoked() -> Closed {
 }
 
 async fn revoke(admin: SocketAddr, user: &str) -> Answer {
-    let rights = Rights { roles: &["meridian-operator"], ..Rights::default() };
     let body = json!({ "tenant": "acme", "user": user, "reason": "left" });
     let request = Request::new("POST", "/ops/v1/revoke")
-        .header("Authorization", &format!("Bearer {}", token_with("olga", &rights)))
+        .by_operator()
         .body("application/json", body.to_string());
     request.send(admin).await.expect("an answer")
 }

@@ -7,6 +7,8 @@ use meridian_client::Io;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::client::operator_token;
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -77,6 +79,11 @@ impl Request {
         Self::new("POST", "/v1/publish")
             .header("Authorization", &format!("Bearer {token}"))
             .body("application/json", body.to_string())
+    }
+
+    /// From an operator.
+    pub(crate) fn by_operator(self) -> Self {
+        self.header("Authorization", &format!("Bearer {}", operator_token()))
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {

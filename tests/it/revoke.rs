@@ -8,17 +8,12 @@ use meridian_core::vocabulary::{DeviceId, Tenant};
 use serde_json::{Value, json};
 
 use crate::SECRET;
-use crate::client::{Rights, claims, now_ms, signed, token, token_with};
+use crate::client::{Rights, claims, now_ms, operator_token, signed, token, token_with};
 use crate::node::Node;
 use crate::peer::Peer;
 use crate::request::{Answer, Request};
 
 const REVOKED: (u64, &str) = (4016, "token_revoked");
-
-fn operator() -> String {
-    let rights = Rights { roles: &["meridian-operator"], ..Rights::default() };
-    token_with("olga", &rights)
-}
 
 async fn ask(node: &Node, token: &str, body: &Value) -> Answer {
     let request = Request::new("POST", "/ops/v1/revoke")
@@ -64,7 +59,7 @@ on_both! {
         bob.subscribe("room:r", json!({})).await;
         for (number, body) in revocations.iter().enumerate() {
             let began = std::time::Instant::now();
-            let answer = ask(&node, &operator(), body).await;
+            let answer = ask(&node, &operator_token(), body).await;
             assert_eq!((answer.status, &answer.json()["region"]), (200, &json!(true)), "{answer:?}");
             let mut peer = sessions.remove(0);
             assert_eq!(peer.closed().await, (REVOKED.0, REVOKED.1.to_owned()), "{body}");
@@ -94,7 +89,7 @@ async fn only_operators_revoke_and_only_what_is_named() {
     ask(&node, &token("ann"), &good).await.assert_refused(403, "forbidden");
     ask(&node, &viewer, &good).await.assert_refused(403, "forbidden");
     for bad in [json!({}), json!({ "tenant": "acme", "reason": "x" }), json!("x")] {
-        ask(&node, &operator(), &bad).await.assert_refused(400, "bad_request");
+        ask(&node, &operator_token(), &bad).await.assert_refused(400, "bad_request");
     }
     let list = async |token: &str| {
         let request = Request::new("GET", "/ops/v1/revoke")
@@ -102,7 +97,7 @@ async fn only_operators_revoke_and_only_what_is_named() {
         request.send(node.admin).await.expect("an answer")
     };
     assert_eq!(list(&viewer).await.json(), json!({ "revoked": [] }));
-    assert_eq!(ask(&node, &operator(), &good).await.status, 200);
+    assert_eq!(ask(&node, &operator_token(), &good).await.status, 200);
     assert_eq!(list(&viewer).await.json()["revoked"][0]["user"], "ann");
     list(&token("bob")).await.assert_refused(403, "forbidden");
     let form = Request::new("POST", "/ops/v1/revoke").body("text/plain", good.to_string());

@@ -114,13 +114,20 @@ impl Regions {
 
     /// A client whose home is this region (1 or 2), and which may go to the other.
     pub(crate) fn door(&self, region: usize, transport: Transport) -> Builder {
-        let url = |region: usize| format!("http://{}", self.clients[region - 1]);
-        Client::builder(url(region))
-            .region(url(3 - region))
+        self.only_door(region, transport).region(self.url(3 - region))
+    }
+
+    /// A client that knows no other region.
+    pub(crate) fn only_door(&self, region: usize, transport: Transport) -> Builder {
+        Client::builder(self.url(region))
             .certificate_hash(self.certificate)
             .transport(Choice::Only(transport))
             .reconnect_delay(Duration::from_millis(50), Duration::from_millis(500))
             .connect_timeout(Duration::from_secs(30))
+    }
+
+    fn url(&self, region: usize) -> String {
+        format!("http://{}", self.clients[region - 1])
     }
 
     /// `kill -9` of `edge1`, `router2`, `redis1`, `pg2` or `kafka1`.
@@ -286,6 +293,28 @@ impl Regions {
             self.clients[1],
         );
         std::fs::write(self.config(name), text).expect("a file of ours");
+    }
+
+    /// Has a process that is not started yet configured with these keys of `[node]` besides.
+    pub(crate) fn amend_node(&self, name: &str, keys: &str) {
+        let path = self.config(name);
+        let text = std::fs::read_to_string(&path).expect("a file of ours");
+        std::fs::write(path, text.replacen("[node]\n", &format!("[node]\n{keys}\n"), 1))
+            .expect("ours");
+    }
+
+    /// What `GET /v1/regions` answers in a region.
+    pub(crate) async fn state(&self, region: usize) -> serde_json::Value {
+        let answer =
+            request::get(self.clients[region - 1], "/v1/regions").await.expect("an answer");
+        serde_json::from_str(&answer.body).expect("JSON")
+    }
+
+    /// A metric's value in a process.
+    pub(crate) async fn metric(&self, name: &str, metric: &str) -> Option<f64> {
+        let answer = request::get(self.admins[name], "/metrics").await.ok()?;
+        let line = answer.body.lines().find(|line| line.starts_with(metric))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     fn config(&self, name: &str) -> PathBuf {

@@ -213,6 +213,8 @@ impl Answer {
 pub(crate) struct Dispatched {
     pub(crate) event: String,
     pub(crate) data: Value,
+    /// What a reconnect would send after it.
+    id: String,
 }
 
 /// Reads an event stream by the rules of the HTML standard (§9.2.6).
@@ -223,7 +225,7 @@ pub(crate) struct EventSource {
     event: String,
     data: String,
     id_buffer: String,
-    /// What a reconnect would send.
+    /// What a reconnect would send after the message that was taken last.
     pub(crate) last_event_id: String,
     pub(crate) retry_ms: Option<u64>,
     pub(crate) comments: usize,
@@ -258,6 +260,7 @@ impl EventSource {
     pub(crate) async fn next(&mut self) -> Option<Dispatched> {
         loop {
             if let Some(dispatched) = self.ready.pop_front() {
+                self.last_event_id.clone_from(&dispatched.id);
                 return Some(dispatched);
             }
             if !self.pull().await {
@@ -297,14 +300,13 @@ impl EventSource {
     }
 
     fn dispatch(&mut self) {
-        self.last_event_id.clone_from(&self.id_buffer);
         let (event, data) = (std::mem::take(&mut self.event), std::mem::take(&mut self.data));
         if data.is_empty() {
             return;
         }
         let event = if event.is_empty() { "message".to_owned() } else { event };
         let data = serde_json::from_str(&data).expect("data is JSON");
-        self.ready.push_back(Dispatched { event, data });
+        self.ready.push_back(Dispatched { event, data, id: self.id_buffer.clone() });
     }
 
     /// The data of the next message of this name; those before it are passed over.

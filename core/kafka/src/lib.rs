@@ -1,7 +1,8 @@
 //! Meridian's log on Kafka: one topic per epoch, each epoch recorded with its topic's identity. Owns
 //! producers, readers and the queue in front of them; it never decides about duplicates. Beside the
-//! log, other services' topics as the bridge's sources.
+//! log, the acknowledged positions of its subscribers, and other services' topics as the bridge's sources.
 
+mod acks;
 mod call;
 mod cluster;
 mod context;
@@ -21,6 +22,7 @@ mod state;
 mod tails;
 mod writer;
 
+pub use acks::{AckGroup, KafkaAckReader, KafkaAcks};
 pub use epochs::{EpochRecord, OpenError, new_epoch, recorded};
 pub use group::KafkaGroup;
 pub use log::KafkaLog;

@@ -313,6 +313,7 @@ impl Opened {
             options.request,
             options.watch,
         );
+        reading.know_ends();
         Ok(Self { cluster, record, tails, writer, reading: Arc::new(reading) })
     }
 }

@@ -239,7 +239,7 @@ fn leave<C: ConsumerContext>(member: &BaseConsumer<C>) {
     let _ = member.poll(POLL);
 }
 
-fn config(options: &Options, group: &GroupOptions) -> ClientConfig {
+pub(crate) fn config(options: &Options, group: &GroupOptions) -> ClientConfig {
     let mut config = options.client();
     let session_ms = group.session.as_millis();
     config.set("group.id", &group.id);

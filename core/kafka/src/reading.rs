@@ -7,6 +7,7 @@ use std::time::Duration;
 use meridian_core::seams::{LogError, LogRecord};
 use meridian_core::vocabulary::Offset;
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
@@ -192,18 +193,35 @@ impl Reading {
         }
     }
 
+    /// Before anybody asks: who starts from now must not start at the beginning. In one request a broker:
+    /// far from the cluster the producer's warming up ends before it has met every partition. One that
+    /// does not answer is not waited for longer than a request.
+    pub(crate) fn know_ends(&self) {
+        let all_known = || match self.learn_ends()? {
+            true => Ok(()),
+            false => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable)),
+        };
+        if let Err(error) = self.cluster.patiently(all_known) {
+            tracing::warn!(%error, topic = &*self.topic, "some partitions' ends are not known yet");
+        }
+    }
+
     fn refresh(&self) {
         // No records come here: each partition has a queue of its own.
         while self.consumer.poll(Duration::ZERO).is_some() {}
-        let partitions = self.readers.len() as u32;
-        match cluster::ends(&self.consumer, &self.topic, partitions, self.request) {
-            Ok(ends) => {
-                for (partition, end) in (0..).zip(ends) {
-                    self.tails.advance(partition, end.unwrap_or(0));
-                }
-            }
-            Err(error) => tracing::debug!(%error, topic = &*self.topic, "ends are not known"),
+        if let Err(error) = self.learn_ends() {
+            tracing::debug!(%error, topic = &*self.topic, "ends are not known");
         }
+    }
+
+    /// Whether all partitions answered.
+    fn learn_ends(&self) -> Result<bool, KafkaError> {
+        let partitions = self.readers.len() as u32;
+        let ends = cluster::ends(&*self.consumer, &self.topic, partitions, self.request)?;
+        for (partition, end) in (0..).zip(&ends) {
+            self.tails.advance(partition, end.unwrap_or(0));
+        }
+        Ok(ends.iter().all(Option::is_some))
     }
 
     /// Ends all assignments.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, Incarnation, ReadBounds, ReadFrom,
+    HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, highest_acks,
 };
 use meridian_core::vocabulary::{ChannelKey, LogName, Partition, Position, Stream};
 use sqlx::Connection as _;
@@ -113,6 +113,13 @@ impl PostgresHistory {
             Err(OpenError::Unavailable(error)) => Err(error),
             Err(error) => Err(sqlx::Error::Configuration(error.into())),
         }
+    }
+
+    /// What tells this history from any other: of another server, and of a schema that was made anew.
+    pub async fn identity(&self) -> Result<String, HistoryError> {
+        let mut lent = self.readers.lend().await.map_err(unavailable)?;
+        let identity = timeout_at(lent.until, read::identity(&mut lent)).await;
+        lent.back(identity).map_err(unavailable)
     }
 
     /// Ends all connections, once what runs on them is done.
@@ -248,11 +255,8 @@ impl History for PostgresHistory {
         }
     }
 
-    async fn acknowledge(
-        &self,
-        acks: Vec<(AcknowledgedKey, Acknowledged)>,
-    ) -> Result<(), HistoryError> {
-        let acks = merged(acks);
+    async fn acknowledge(&self, acks: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {
+        let acks = highest_acks(acks);
         let (mut lent, _) = self.lend_writer().await.map_err(unavailable)?;
         let done = timeout_at(lent.until, write::acknowledge(&mut lent, &acks)).await;
         lent.back(done).map_err(unavailable)
@@ -266,26 +270,6 @@ impl History for PostgresHistory {
         let found = timeout_at(lent.until, read::acknowledged(&mut lent, key)).await;
         lent.back(found).map_err(unavailable)
     }
-}
-
-/// Each key once with its highest position, as one statement needs it; and in one order, so that two
-/// calls never wait for each other in a circle.
-fn merged(acks: Vec<(AcknowledgedKey, Acknowledged)>) -> Vec<(AcknowledgedKey, Acknowledged)> {
-    let rank =
-        |acknowledged: &Acknowledged| (acknowledged.generation, acknowledged.cursor.position);
-    let mut highest: HashMap<AcknowledgedKey, Acknowledged> = HashMap::with_capacity(acks.len());
-    for (key, acknowledged) in acks {
-        let known = highest.entry(key).or_insert_with(|| acknowledged.clone());
-        if rank(known) < rank(&acknowledged) {
-            *known = acknowledged;
-        }
-    }
-    let mut merged: Vec<_> = highest.into_iter().collect();
-    let order = |key: &AcknowledgedKey| {
-        (key.tenant.clone(), key.user.clone(), key.subscriber.clone(), key.channel.clone())
-    };
-    merged.sort_by_cached_key(|(key, _)| order(key));
-    merged
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Epoch(pub u32);
 
 /// The place of a record in its partition, from 0. Stays below 2^53, so that JavaScript holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Offset(pub u64);
 
 /// A partition of a log, from 0.

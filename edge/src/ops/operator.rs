@@ -38,6 +38,8 @@ pub(crate) enum NotAllowed {
     Role(Level),
     #[error("the token's issuer does not speak for that tenant")]
     Tenant,
+    #[error("the token's issuer does not speak for all tenants, and this concerns them all")]
+    AllTenants,
 }
 
 impl Level {
@@ -57,7 +59,7 @@ impl NotAllowed {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::NoToken | Self::BadToken => StatusCode::UNAUTHORIZED,
-            Self::Role(_) | Self::Tenant => StatusCode::FORBIDDEN,
+            Self::Role(_) | Self::Tenant | Self::AllTenants => StatusCode::FORBIDDEN,
         }
     }
 }
@@ -79,6 +81,19 @@ impl Operator {
         }
         let name = format!("{}/{}", identity.tenant, identity.user);
         Ok(Self { name, identity })
+    }
+
+    /// The same for what concerns the clients of every tenant.
+    pub(crate) async fn of_all(
+        node: &Node,
+        headers: &HeaderMap,
+        level: Level,
+    ) -> Result<Self, NotAllowed> {
+        let operator = Self::of(node, headers, level).await?;
+        match node.tokens.verifier().speaks_for_all(&operator.identity.issuer) {
+            true => Ok(operator),
+            false => Err(NotAllowed::AllTenants),
+        }
     }
 
     /// Whether the operator's word counts for a tenant: an issuer gives no rights over tenants that it

@@ -18,5 +18,6 @@ pub(crate) use machine::Settings;
 #[cfg(test)]
 pub(crate) use outbox::{Flushed, Outbox, Wrote};
 pub(crate) use outbox::{LaneBroken, LaneWriter};
+pub(crate) use work::{authorise, read_history};
 #[cfg(test)]
 pub(crate) use work::{behind, read_page};

@@ -161,14 +161,16 @@ async fn start(
 
 /// How far the region is, if that is below the position.
 pub(crate) async fn behind(stores: &Stores, stream: &Stream, position: Position) -> Option<String> {
-    let applied = stores.backplane.marker(stream).await.ok()??;
+    let marker = stores.backplane.marker(stream).await.ok().flatten();
     // The marker stands at the last event kept; only a position that is ahead of the log as this
     // region has worked it off is worth a word, so ask who knows that.
-    if position <= applied {
+    if marker >= Some(position) {
         return None;
     }
     let checkpoints = stores.history.checkpoints(std::slice::from_ref(stream)).await.ok()?;
-    let applied = checkpoints.get(&stream.partition)?.position.max(applied);
+    let stored = checkpoints.get(&stream.partition).map(|stored| stored.position);
+    // A region that is new has neither.
+    let applied = stored.max(marker).unwrap_or(Position::start_of(stream.epoch));
     (position > applied).then(|| cursor_text(stream, applied))
 }
 
@@ -245,10 +247,12 @@ async fn record_ack(
     let history = &context.node.stores.history;
     let recorded = history.acknowledged(&key).await.map_err(|_| Code::Unavailable)?;
     let generation = recorded.map_or(0, |recorded| recorded.generation) + u64::from(ack.reset);
-    history
-        .acknowledge(vec![(key, Acknowledged { generation, cursor })])
-        .await
-        .map_err(|_| Code::Unavailable)
+    let acknowledged = Acknowledged { generation, cursor };
+    let merging = history.acknowledge(vec![(key.clone(), acknowledged.clone())]);
+    let higher = merging.await.map_err(|_| Code::Unavailable)?.pop();
+    let (key, merged) = higher.unwrap_or((key, acknowledged));
+    context.node.acks.offer(key, merged);
+    Ok(())
 }
 
 /// Reads a page of history for a session.
@@ -276,23 +280,32 @@ async fn history_page(
         return Err(ReplyError::of(Code::Unsupported));
     }
     let key = ChannelKey { tenant: identity.tenant.clone(), channel };
+    read_history(context, &key, &request).await
+}
+
+/// Reads a page of a stored channel, which the caller may read.
+pub(crate) async fn read_history(
+    context: &Context,
+    key: &ChannelKey,
+    request: &HistoryRequest,
+) -> Result<HistoryPage, ReplyError> {
     let stores = &context.node.stores;
-    let stream = stores.stream(&key).ok_or_else(|| wrong_region(context, &key.channel))?;
+    let stream = stores.stream(key).ok_or_else(|| wrong_region(context, &key.channel))?;
     let limit =
         request.limit.map_or(HISTORY_DEFAULT, |limit| limit as usize).clamp(1, HISTORY_MOST);
     let (after, limit) = match (&request.after, request.last) {
         (Some(text), None) => {
             let cursor = Cursor::parse(text).map_err(|_| ReplyError::of(Code::BadCursor))?;
-            let start = resolve(stores, &key, &stream, From::Cursor(cursor)).await?;
+            let start = resolve(stores, key, &stream, From::Cursor(cursor)).await?;
             (start.position, limit)
         }
         (None, Some(last)) => {
             let last = (last as usize).min(HISTORY_MOST);
-            (start(context, &key, &stream, From::Last(last)).await?, last.max(1))
+            (start(context, key, &stream, From::Last(last)).await?, last.max(1))
         }
         _ => return Err(ReplyError::of(Code::BadRequest)),
     };
-    read_page(stores, &key, &stream, after, limit).await
+    read_page(stores, key, &stream, after, limit).await
 }
 
 pub(crate) async fn read_page(

@@ -2,6 +2,7 @@
 //! their own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acks;
 mod conformance;
 mod ended;
 mod epochs;

@@ -99,6 +99,10 @@ async fn each_role_does_its_work_and_no_more() {
     )
     .await;
 
+    // Nobody needs more to tell one history from another.
+    let other = Server::shared().await.open().await;
+    assert_ne!(history.identity().await.unwrap(), other.identity().await.unwrap());
+
     // An edge reads and acknowledges.
     let reading = edge.open().await;
     reads(&reading, &samples, (start, &stored)).await;

@@ -80,7 +80,9 @@ fn unknown_keys_are_told_with_the_likely_one() {
     let message = |text: &str| fault(text).1;
     assert_eq!(message("[limits]\nevnt_bytes = 1"), "unknown key; did you mean `event_bytes`?");
     assert_eq!(message("[limit]"), "unknown key; did you mean `limits`?");
-    assert!(message("[node]\ncolour = 1").contains("known here: name, region"));
+    assert!(
+        message("[node]\ncolour = 1").contains("known here: name, rebuilding_after_ms, region")
+    );
 }
 
 /// In every table that exists, a key that does not is noticed.

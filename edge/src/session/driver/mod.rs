@@ -520,8 +520,11 @@ impl<C: Connection> Driver<C> {
 
     async fn finish(mut self) {
         let code = self.closing;
-        for (_, (follower, ..)) in self.followers.drain() {
+        for (channel, (follower, stream, _)) in std::mem::take(&mut self.followers) {
             self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
+            if let Some(name) = &self.name {
+                self.context.node.acks.hurry(&stream.log, &name.acknowledged_key(channel));
+            }
         }
         let cause = match code {
             Some(code) => code.name(),
