@@ -117,10 +117,10 @@ async fn serve(config: Config, options: Options) -> Result<()> {
 /// Publishes the demo until the log goes on to another epoch; without one it just waits.
 async fn publish(demo: Option<Demo>, log: Option<Arc<KafkaLog>>) -> Result<()> {
     let Some(log) = log else { return std::future::pending().await };
-    let mut state = log.state();
+    let watched = log.clone();
     tokio::select! {
         ended = replay::run(demo, log, now_ms()) => ended,
-        () = region::superseded(&mut state) => {
+        () = watched.superseded() => {
             tracing::warn!("the log went on to another epoch: this process ends, to be started anew");
             Ok(())
         }
