@@ -100,8 +100,9 @@ async fn each_role_does_its_work_and_no_more() {
     .await;
 
     // Nobody needs more to tell one history from another.
-    let other = Server::shared().await.open().await;
-    assert_ne!(history.identity().await.unwrap(), other.identity().await.unwrap());
+    let elsewhere = Server::shared().await;
+    let other = elsewhere.open().await.identity().await.unwrap();
+    assert_ne!(history.identity().await.unwrap(), other);
 
     // An edge reads and acknowledges.
     let reading = edge.open().await;
