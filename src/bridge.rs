@@ -6,12 +6,12 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use meridian_core::config::{self, BridgeRoute, Config, ConfigError, Fault, RegionStores};
+use meridian_core::config::{BridgeRoute, Config, ConfigError, Fault, RegionStores};
 use meridian_core::seams::Log;
 use meridian_edge::{OpsOptions, PartState, serve_admin};
-use meridian_kafka::{KafkaLog, KafkaSource, SourceOptions};
+use meridian_kafka::{GroupOptions, KafkaLog, KafkaSource, SourceOptions};
 use meridian_region_router::bridge::{
     Bridge, BridgeHandle, Bridged, Options as BridgeOptions, PartitionState, Start,
 };
@@ -59,13 +59,16 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     let log = KafkaLog::open(region::kafka(&stores.kafka), region::log_name()?)
         .await
         .context("cannot open the log on Kafka")?;
-    let (mut state, log) = (log.state(), Arc::new(log));
+    let log = Arc::new(log);
     let (sources, routes) = open(config, stores).await?;
     let seam: Arc<dyn Log> = log.clone();
     let bridge = Bridge::new(&seam, routes, BridgeOptions::default());
     let handle = bridge.handle();
     let stop = CancellationToken::new();
     let render = metrics.clone();
+    let verifier = config.auth.verifier();
+    let mut keys = tokio::task::JoinSet::new();
+    meridian_edge::keep_keys(&verifier, &mut keys).context("cannot ask an issuer for its keys")?;
     let ops = OpsOptions {
         parts: Arc::new({
             let handle = handle.clone();
@@ -73,7 +76,7 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
         }),
         metrics: Arc::new(move || render.render()),
         console: None,
-        api: Some(Arc::new(api::BridgeApi::new(handle, config.auth.verifier()))),
+        api: Some(Arc::new(api::BridgeApi::new(handle, verifier))),
         fail: None,
     };
     let (admin, serving) = serve_admin(config.listen.admin, ops, stop.clone())
@@ -84,10 +87,12 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     tasks.spawn(process::drain_histograms(metrics, stop.clone()));
     tasks.spawn(bridge.run(stop.clone()));
     announce(admin)?;
+    let mut replaced = false;
     tokio::select! {
         () = signals.next() => {}
+        () = any_replaced(&sources) => replaced = true,
         // The next epoch has other records: a bridge that starts anew finds them.
-        () = region::superseded(&mut state) => {
+        () = log.superseded() => {
             tracing::warn!("the log went on to another epoch: this bridge ends, to be started anew");
         }
     }
@@ -98,7 +103,17 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
         source.close().await;
     }
     log.close().await;
+    if replaced {
+        let name = &config.node.name;
+        bail!("another bridge joined a group as `{name}`: each needs a `node.name` of its own");
+    }
     Ok(())
+}
+
+/// Returns once another bridge has taken this one's name.
+async fn any_replaced(sources: &[Arc<KafkaSource>]) {
+    let ended = sources.iter().map(|source| Box::pin(source.replaced()));
+    futures_util::future::select_all(ended).await;
 }
 
 async fn open(
@@ -107,7 +122,7 @@ async fn open(
 ) -> Result<(Vec<Arc<KafkaSource>>, Vec<Bridged>)> {
     let (mut sources, mut routes) = (Vec::new(), Vec::new());
     for route in &config.bridge.routes {
-        let options = source_options(&config.bridge, stores, route);
+        let options = source_options(config, stores, route);
         let source = KafkaSource::open(options)
             .await
             .with_context(|| format!("cannot read the topic of route {}", route.route.name))?;
@@ -119,12 +134,9 @@ async fn open(
     Ok((sources, routes))
 }
 
-fn source_options(
-    bridge: &config::Bridge,
-    stores: &RegionStores,
-    route: &BridgeRoute,
-) -> SourceOptions {
+fn source_options(config: &Config, stores: &RegionStores, route: &BridgeRoute) -> SourceOptions {
     let mut kafka = stores.kafka.clone();
+    let bridge = &config.bridge;
     if let Some(bootstrap) = &bridge.bootstrap {
         kafka.bootstrap.clone_from(bootstrap);
         kafka.properties.clone_from(&bridge.properties);
@@ -133,8 +145,11 @@ fn source_options(
         kafka: region::kafka(&kafka),
         topic: route.topic.clone(),
         dead_letter_topic: route.dead_letter_topic.clone(),
-        group: format!("{}.bridge.{}", kafka.topic_prefix, route.route.name),
-        session: SESSION,
+        group: GroupOptions {
+            id: format!("{}.bridge.{}", kafka.topic_prefix, route.route.name),
+            member: Some(config.node.name.clone()),
+            session: SESSION,
+        },
     }
 }
 
@@ -153,7 +168,7 @@ fn parts(handle: &BridgeHandle) -> Vec<PartState> {
             None => format!("{} partitions, {lag} records behind", route.partitions.len()),
         };
         let part = format!("bridge {}", route.route);
-        PartState { part, ready: trouble.is_none(), vital: false, detail }
+        PartState { part, ready: trouble.is_none(), vital: false, rebuilding: false, detail }
     });
     routes.collect()
 }

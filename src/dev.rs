@@ -110,7 +110,7 @@ fn effective(options: Options) -> Result<Config> {
     config.listen.client = options.listen.unwrap_or(config.listen.client);
     config.listen.admin = options.admin.unwrap_or(config.listen.admin);
     config.storage.dir = options.data.unwrap_or(config.storage.dir);
-    if config.auth.keys.is_empty() {
+    if !config.auth.has_keys() {
         config.auth.keys.push(development::key(&config.storage.dir)?);
     }
     config.policies = development::policies(&config.policies, demo);

@@ -37,7 +37,7 @@ pub(crate) fn key(dir: &Path) -> Result<AuthKey> {
 
 fn make_secret(path: &Path) -> Result<String> {
     let bytes: [u8; 32] = rand::random();
-    let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = hex(&bytes);
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -46,6 +46,10 @@ fn make_secret(path: &Path) -> Result<String> {
         options.open(path).with_context(|| format!("cannot write {}", path.display()))?;
     file.write_all(secret.as_bytes())?;
     Ok(secret)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A token that may do everything in the development namespaces, signed by the first key that can.

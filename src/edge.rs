@@ -2,17 +2,21 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use meridian_core::auth::PolicyAuthoriser;
 use meridian_core::config::{Config, RegionStores};
-use meridian_core::seams::Log;
-use meridian_edge::{Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores};
+use meridian_core::lag::Rules;
+use meridian_core::seams::{AckLog, Log};
+use meridian_edge::{
+    Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores, authoriser,
+};
+use tokio::time::timeout;
 
 use crate::process::{self, Signals};
 use crate::region::{self, Region};
-use crate::{health, logging};
+use crate::{acks, halting, health, lag, logging, waiting};
 
 /// Run a node that clients connect to, on a region's Kafka, Redis and Postgres
 ///
@@ -30,6 +34,9 @@ Examples:
 
 Health, readiness and metrics are on the admin address: /healthz, /readyz, /metrics.";
 
+/// A start does not wait for longer to know how far the region is behind.
+const LAG_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Runs the node until it is told to stop.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (config, stores) = region::configured(&options.config)?;
@@ -40,20 +47,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     process::runtime()?.block_on(serve(config, &stores))
 }
 
-async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
+async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     let metrics = process::install_metrics()?;
     let mut signals = Signals::listen()?;
-    let region = region::open(stores, Arc::new(config.policies.clone())).await?;
-    let mut state = region.log.state();
+    let opened = waiting::open(&mut config, stores, (&metrics, &mut signals)).await?;
+    let Some(region) = opened else { return Ok(()) };
+    let acks: Vec<Arc<dyn AckLog>> = vec![acks::Acks::new(stores)?];
     let stop = tokio_util::sync::CancellationToken::new();
-    let histograms = tokio::spawn(process::drain_histograms(metrics.clone(), stop.clone()));
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(process::drain_histograms(metrics.clone(), stop.clone()));
     let log = region.log.clone();
-    let node = start(config, region, metrics).await?;
+    tasks.spawn(halting::obey(log.clone(), region.history.clone(), stop.clone()));
+    let node = start(config, region, acks, metrics).await?;
     announce(&node)?;
     tokio::select! {
         () = signals.next() => {}
         // Another epoch: a node that starts anew finds it. What else ended the log is for a person.
-        () = region::superseded(&mut state) => {
+        () = log.superseded() => {
             tracing::warn!("the log went on to another epoch: this node ends, to be started anew");
         }
     }
@@ -64,13 +74,14 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
     }
     log.close().await;
     stop.cancel();
-    let _ = histograms.await;
+    while tasks.join_next().await.is_some() {}
     Ok(())
 }
 
 async fn start(
     config: Config,
     region: Region,
+    acks: Vec<Arc<dyn AckLog>>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
 ) -> Result<RunningNode> {
     let files = config.tls.certificate.clone().context("no certificate")?;
@@ -80,20 +91,26 @@ async fn start(
     let reset_key = ResetKey::kept_in(dir, &config.node.name)
         .context("cannot keep a key in the data folder")?;
     let policies = Arc::new(config.policies.clone());
-    let parts = health::watch(&region);
+    let after = Duration::from_millis(config.node.rebuilding_after_ms);
+    let (servers, mut lag) = (health::watch(&region), lag::watch(&region, Rules { after }));
+    // A region that is being rebuilt says so from the first client on.
+    let _ = timeout(LAG_PATIENCE, lag.wait_for(Option::is_some)).await;
+    let parts = move || servers.borrow().iter().chain(&*lag.borrow()).cloned().collect();
     let node = RunningNode::start(NodeOptions {
         verifier: config.auth.verifier(),
+        ledger: region.backplane.clone(),
         stores: Stores {
             logs: Logs::new([region.log.clone() as Arc<dyn Log>]),
             backplane: region.backplane,
             history: region.history,
             policies: policies.clone(),
         },
-        authoriser: Arc::new(PolicyAuthoriser::new(policies)),
+        acks,
+        authoriser: authoriser(config.authoriser.as_ref(), policies)?,
         certificates,
         reset_key,
         ops: OpsOptions {
-            parts: Arc::new(move || parts.borrow().clone()),
+            parts: Arc::new(parts),
             metrics: Arc::new(move || metrics.render()),
             console: None,
             api: None,

@@ -9,16 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use meridian_core::auth::PolicyAuthoriser;
 use meridian_core::config::Config;
 use meridian_core::embedded::{self, Embedded, Keep};
 use meridian_core::policy::Policies;
-use meridian_core::seams::Log;
+use meridian_core::seams::{AckLog, Log};
 use meridian_edge::{
     Certificates, ConsoleInfo, Logs, NodeOptions, OpsOptions, OtherRegion, ResetKey, RunningNode,
-    Stores,
+    Stores, authoriser,
 };
-use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
+use meridian_region_router::{AckMerger, Options as RouterOptions, Router, RouterStatus};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -57,6 +56,9 @@ async fn serve(configs: Vec<Config>, demo: Option<Demo>) -> Result<()> {
     let mut regions = Vec::with_capacity(configs.len());
     for (config, stores) in configs.into_iter().zip(&stores) {
         let status = start_router(stores, &mut parts, stop_routers.clone());
+        let (acks, history) = (stores.acks.clone(), stores.history.clone());
+        let merger = AckMerger::new(acks.clone(), acks.reader(), history);
+        parts.spawn(merger.run(stop_routers.clone()));
         let stores = stores.clone();
         regions.push(Region { config, stores, status, policies: policies.clone() });
     }
@@ -115,7 +117,7 @@ async fn run_edges(
         let name = region.config.node.region.clone();
         let edge = Edge::new(region, certificates, others, metrics.clone(), demo)?;
         let node = edge.start().await?;
-        let info = (edge.info)(node.client_address());
+        let info = (edge.info)(Some(node.client_address()));
         announced.push((name, info, node.admin_address()));
         edges.push((edge, node));
     }
@@ -148,14 +150,14 @@ fn certificates(config: &Config) -> Result<Arc<Certificates>> {
 fn others(regions: &[Region], certificates: &[Arc<Certificates>]) -> Vec<(usize, OtherRegion)> {
     let other = |(region, certificates): (&Region, &Arc<Certificates>)| {
         let url = region.config.regions.get(&region.config.node.region)?;
-        let certificate_hash = hex(&certificates.hash());
+        let certificate_hash = Some(development::hex(&certificates.hash()));
         Some(OtherRegion { client_url: url.as_str().to_owned(), certificate_hash })
     };
     let all = regions.iter().zip(certificates).map(other).enumerate();
     all.filter_map(|(number, other)| Some((number, other?))).collect()
 }
 
-type Info = Arc<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>;
+type Info = Arc<dyn Fn(Option<SocketAddr>) -> ConsoleInfo + Send + Sync>;
 
 /// A region's edge, which can be started again after it was made to fail.
 struct Edge {
@@ -178,7 +180,8 @@ impl Edge {
         let token = development::token(&region.config, now_ms())?;
         let scheme = if region.config.tls.plain_tcp { "http" } else { "https" };
         let fail = (!others.is_empty()).then(Arc::default);
-        let info = console(scheme, token, certificates.clone(), demo, others);
+        let client = region.config.listen.client;
+        let info = console(scheme, client, token, certificates.clone(), demo, others);
         Ok(Self { region, certificates, metrics, info: Arc::new(info), fail })
     }
 
@@ -220,13 +223,15 @@ impl Edge {
             .map(|fail| -> Arc<dyn Fn() + Send + Sync> { Arc::new(move || fail.notify_one()) });
         let node = RunningNode::start(NodeOptions {
             verifier: config.auth.verifier(),
+            ledger: stores.ledger.clone(),
             stores: Stores {
                 logs: Logs::new([stores.log.clone() as Arc<dyn Log>]),
                 backplane: stores.backplane.clone(),
                 history: stores.history.clone(),
                 policies: policies.clone(),
             },
-            authoriser: Arc::new(PolicyAuthoriser::new(policies.clone())),
+            acks: vec![stores.acks.clone() as Arc<dyn AckLog>],
+            authoriser: authoriser(config.authoriser.as_ref(), policies.clone())?,
             certificates: self.certificates.clone(),
             reset_key,
             ops: OpsOptions {
@@ -242,23 +247,22 @@ impl Edge {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn console(
     scheme: &'static str,
+    configured: SocketAddr,
     token: String,
     certificates: Arc<Certificates>,
     demo: Option<Demo>,
     regions: Vec<OtherRegion>,
-) -> impl Fn(SocketAddr) -> ConsoleInfo + Send + Sync + 'static {
+) -> impl Fn(Option<SocketAddr>) -> ConsoleInfo + Send + Sync + 'static {
     move |client| ConsoleInfo {
-        client_url: format!("{scheme}://{client}"),
+        client_url: format!("{scheme}://{}", client.unwrap_or(configured)),
         token: token.clone(),
-        certificate_hash: hex(&certificates.hash()),
+        certificate_hash: Some(development::hex(&certificates.hash())),
         demo: demo.map(|Demo::Flights| "flights".to_owned()),
         regions: regions.clone(),
+        nodes: false,
+        can_fail: !regions.is_empty(),
     }
 }
 
@@ -272,7 +276,9 @@ fn announce(regions: &[(String, ConsoleInfo, SocketAddr)]) -> Result<()> {
         }
         writeln!(out, "client {}", info.client_url)?;
         writeln!(out, "admin http://{admin}")?;
-        writeln!(out, "certificate-hash {}", info.certificate_hash)?;
+        if let Some(hash) = &info.certificate_hash {
+            writeln!(out, "certificate-hash {hash}")?;
+        }
     }
     let Some((_, info, admin)) = regions.first() else { return Ok(()) };
     writeln!(out, "token {}", info.token)?;

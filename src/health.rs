@@ -7,7 +7,6 @@ use std::time::Duration;
 use meridian_core::seams::{Backplane, History, Log};
 use meridian_core::vocabulary::{Partition, Stream};
 use meridian_edge::PartState;
-use meridian_kafka::LogState;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -19,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The parts' states, kept up to date by a task that ends with the last receiver.
 pub(crate) fn watch(region: &Region) -> watch::Receiver<Vec<PartState>> {
-    let (log, state) = (region.log.clone(), region.log.state());
+    let log = region.log.clone();
     let (backplane, history) = (region.backplane.clone(), region.history.clone());
     let (sender, receiver) = watch::channel(Vec::new());
     tokio::spawn(async move {
@@ -28,7 +27,7 @@ pub(crate) fn watch(region: &Region) -> watch::Receiver<Vec<PartState>> {
         while !sender.is_closed() {
             ticks.tick().await;
             let asked = ask(&log, &backplane, &history).await;
-            sender.send_replace(told(asked, &state.borrow()));
+            sender.send_replace(told(asked, log.halted(), history.refused()));
         }
     });
     receiver
@@ -53,18 +52,26 @@ async fn ask(
     [log, backplane, history]
 }
 
-fn told([log, backplane, history]: [bool; 3], state: &LogState) -> Vec<PartState> {
+fn told(
+    [log, backplane, history]: [bool; 3],
+    halted: Option<String>,
+    refused: Option<String>,
+) -> Vec<PartState> {
     let part = |part: &str, ready: bool, away: &str| {
         let detail = if ready { "answers" } else { away };
-        PartState { part: part.to_owned(), ready, vital: false, detail: detail.to_owned() }
+        let (part, detail) = (part.to_owned(), detail.to_owned());
+        PartState { part, ready, vital: false, rebuilding: false, detail }
     };
     let mut parts = vec![
         part("log", log, "Kafka does not answer: publishes are refused"),
         part("backplane", backplane, "Redis does not answer: events come from the history, late"),
         part("history", history, "Postgres does not answer: older events can't be read"),
     ];
-    if let Some(ended) = state.ended() {
-        (parts[0].ready, parts[0].detail) = (false, format!("halted: {ended}"));
+    if let Some(why) = halted {
+        (parts[0].ready, parts[0].detail) = (false, format!("halted: {why}"));
+    }
+    if let Some(why) = refused {
+        (parts[2].ready, parts[2].detail) = (false, why);
     }
     parts
 }

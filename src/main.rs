@@ -2,23 +2,29 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 arguments or configuration not valid.
 
+mod acks;
 mod bridge;
 mod check_config;
 mod configuration;
+mod console;
 mod demo;
 mod dev;
 mod development;
 mod edge;
 mod embedded;
+mod halting;
 mod health;
+mod lag;
 mod log_command;
 mod logging;
 mod migrate;
 mod process;
 mod region;
+mod region_command;
 mod replay;
 mod router;
 mod token;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -45,8 +51,10 @@ enum Command {
     Edge(edge::Options),
     Router(router::Options),
     Bridge(bridge::Options),
+    Console(Box<console::Options>),
     Migrate(migrate::Options),
     Log(log_command::Options),
+    Region(region_command::Options),
     Token(Box<token::Options>),
     CheckConfig(check_config::Options),
 }
@@ -57,8 +65,10 @@ fn main() -> ExitCode {
         Command::Edge(options) => edge::run(&options),
         Command::Router(options) => router::run(&options),
         Command::Bridge(options) => bridge::run(&options),
+        Command::Console(options) => console::run(*options),
         Command::Migrate(options) => migrate::run(&options),
         Command::Log(options) => log_command::run(&options),
+        Command::Region(options) => region_command::run(&options),
         Command::Token(options) => token::run(&options),
         Command::CheckConfig(options) => check_config::run(&options),
     };

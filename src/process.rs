@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use meridian_core::lag::Lag;
 use meridian_edge::PartState;
 use meridian_region_router::RouterStatus;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -70,15 +71,28 @@ pub(crate) async fn drain_histograms(metrics: PrometheusHandle, stop: Cancellati
 pub(crate) fn router_part(status: &RouterStatus) -> PartState {
     let partitions = status.partitions();
     let owned = status.owned();
-    let lag: u64 = owned.iter().map(|partition| partition.lag_records).sum();
+    let lags: Vec<Lag> = owned.iter().map(|partition| partition.lag).collect();
     let halted = status.halted().borrow().clone();
     let detail = match halted {
         Some((partition, reason)) => format!("halted in partition {}: {reason}", partition.0),
         None => {
-            format!("{} of {} partitions, {lag} records behind", owned.len(), partitions.len())
+            format!("{} of {} partitions, {}", owned.len(), partitions.len(), behind(&lags))
         }
     };
-    PartState { part: "router".to_owned(), ready: status.is_ready(), vital: true, detail }
+    let (part, ready) = ("router".to_owned(), status.is_ready());
+    PartState { part, ready, vital: true, rebuilding: false, detail }
+}
+
+/// How far partitions are behind, in words: all records, and the oldest one's age.
+pub(crate) fn behind(lags: &[Lag]) -> String {
+    let records: u64 = lags.iter().map(|lag| lag.records).sum();
+    if records == 0 {
+        return "0 records behind".to_owned();
+    }
+    match lags.iter().map(|lag| lag.ms).reduce(|a, b| Some(a?.max(b?))).flatten() {
+        Some(ms) => format!("{records} records and {:.1} s behind", ms as f64 / 1000.0),
+        None => format!("{records} records behind, nobody can tell yet how long"),
+    }
 }
 
 /// What a self-made certificate is for.

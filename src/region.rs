@@ -1,19 +1,18 @@
 //! A region's servers: the log on Kafka, the backplane on Redis, the history on Postgres, opened as the
 //! configuration says. Owns nothing of what is done with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use meridian_core::config::{self, Config, ConfigError, Fault, RegionStores};
 use meridian_core::policy::Policies;
-use meridian_core::seams::Log as _;
-use meridian_core::vocabulary::LogName;
-use meridian_kafka::{Ended, KafkaLog, LogState};
+use meridian_core::seams::{History as _, Incarnation, Log as _};
+use meridian_core::vocabulary::{LogName, Offset, Partition, Stream};
+use meridian_kafka::{EpochRecord, KafkaLog, OpenError};
 use meridian_postgres::PostgresHistory;
 use meridian_redis::{RedisBackplane, RedisOptions};
-use tokio::sync::watch;
 
 use crate::configuration;
 
@@ -38,7 +37,12 @@ pub(crate) struct ConfigFile {
 
 /// Reads a configuration that must name a region's servers.
 pub(crate) fn configured(file: &ConfigFile) -> Result<(Config, RegionStores)> {
-    let config = configuration::load(Some(&file.path))?;
+    configured_by(&file.path)
+}
+
+/// The same, of a file that another option names.
+pub(crate) fn configured_by(path: &Path) -> Result<(Config, RegionStores)> {
+    let config = configuration::load(Some(path))?;
     let Some(stores) = config.stores.clone() else {
         let message = "missing: this command needs `[kafka]`, `[redis]` and `[postgres]`";
         return Err(ConfigError {
@@ -52,21 +56,83 @@ pub(crate) fn configured(file: &ConfigFile) -> Result<(Config, RegionStores)> {
     Ok((config, stores))
 }
 
-/// Opens all three. Kafka and Postgres must answer: nothing can be told without them. Redis may be
-/// away.
-pub(crate) async fn open(stores: &RegionStores, policies: Arc<Policies>) -> Result<Region> {
-    let log = KafkaLog::open(kafka(&stores.kafka), log_name()?)
-        .await
-        .context("cannot open the log on Kafka")?;
-    let history = PostgresHistory::open(postgres(&stores.postgres), log.incarnation())
-        .await
-        .context("cannot open the history on Postgres")?;
+/// What a try to open a region's servers came to.
+pub(crate) enum Opening {
+    Opened(Region),
+    /// Which incarnation the log has, nobody can tell: why.
+    Waiting(String),
+}
+
+/// Opens all three. What is away is gone on without, and asked further: Redis always, Postgres where
+/// Kafka tells the log's incarnation, and Kafka where Postgres does.
+pub(crate) async fn open(stores: &RegionStores, policies: Arc<Policies>) -> Result<Opening> {
+    let (log, history) = match KafkaLog::open(kafka(&stores.kafka), log_name()?).await {
+        Ok(log) => {
+            let history = history(stores, log.incarnation()).await?;
+            (log, history)
+        }
+        // What became of its topic, the log itself says: halted, for a person to see.
+        Err(error @ (OpenError::Kafka(_) | OpenError::OtherTopic { .. })) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Kafka has no log to open");
+            match remembered(stores).await? {
+                Ok(opened) => opened,
+                Err(why) => return Ok(Opening::Waiting(format!("{error}, and {why}"))),
+            }
+        }
+        Err(error) => return Err(error).context("cannot open the log on Kafka"),
+    };
     let backplane = RedisBackplane::start(&redis(&stores.redis, policies)?)
         .context("cannot use the backplane on Redis")?;
     if !backplane.wait_connected(REDIS_PATIENCE).await {
         tracing::warn!("Redis does not answer yet; it is tried further");
     }
-    Ok(Region { log: Arc::new(log), backplane: Arc::new(backplane), history: Arc::new(history) })
+    let (log, backplane, history) = (Arc::new(log), Arc::new(backplane), Arc::new(history));
+    Ok(Opening::Opened(Region { log, backplane, history }))
+}
+
+async fn history(stores: &RegionStores, log: &Incarnation) -> Result<PostgresHistory> {
+    let options = postgres(&stores.postgres);
+    let opened = match PostgresHistory::open(options.clone(), log).await {
+        Err(error) if error.is_away() => {
+            tracing::warn!("Postgres does not answer yet; it is tried further");
+            PostgresHistory::resume(options, log)
+        }
+        opened => opened,
+    };
+    opened.context("cannot open the history on Postgres")
+}
+
+/// The log as the history knows it; the inner error: why it does not.
+async fn remembered(
+    stores: &RegionStores,
+) -> Result<Result<(KafkaLog, PostgresHistory), &'static str>> {
+    let (options, name) = (postgres(&stores.postgres), log_name()?);
+    let incarnation = match PostgresHistory::newest(&options, &name).await {
+        Ok(Some(incarnation)) => incarnation,
+        Ok(None) => return Ok(Err("no router has noted the log in Postgres yet")),
+        Err(error) if error.is_away() => return Ok(Err("Postgres does not answer either")),
+        Err(error) => return Err(error).context("cannot open the history on Postgres"),
+    };
+    let history = history(stores, &incarnation).await?;
+    let stream = |partition| Stream {
+        log: name.clone(),
+        epoch: incarnation.epoch,
+        partition: Partition(partition),
+    };
+    let streams: Vec<Stream> = (0..incarnation.partitions).map(stream).collect();
+    let Ok(checkpoints) = history.checkpoints(&streams).await else {
+        return Ok(Err("Postgres does not answer any more"));
+    };
+    let ends: Vec<(Partition, Offset)> = checkpoints
+        .into_iter()
+        .map(|(partition, stored)| (partition, stored.position.next_offset()))
+        .collect();
+    let options = kafka(&stores.kafka);
+    let record = EpochRecord::of(&incarnation, &options).context("the history is not of Kafka")?;
+    let log = KafkaLog::resume(options, name, record, ends)
+        .await
+        .context("cannot open the log on Kafka")?;
+    Ok(Ok((log, history)))
 }
 
 pub(crate) fn log_name() -> Result<LogName> {
@@ -103,12 +169,4 @@ fn redis(config: &config::Redis, policies: Arc<Policies>) -> Result<RedisOptions
     let tls_ca_pem = config.ca.as_ref().map(read).transpose()?;
     let url = config.url.expose().to_owned();
     Ok(RedisOptions { url, tls_ca_pem, policies, ..RedisOptions::default() })
-}
-
-/// Returns once another epoch of the log was begun.
-pub(crate) async fn superseded(state: &mut watch::Receiver<LogState>) {
-    let next = |state: &LogState| matches!(state.ended(), Some(Ended::Superseded { .. }));
-    if state.wait_for(next).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

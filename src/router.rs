@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::{self, Signals, now_ms};
 use crate::region::{self, Region};
-use crate::{health, logging};
+use crate::{acks, halting, health, logging, waiting};
 
 /// Run a region's router, on the region's Kafka, Redis and Postgres
 ///
@@ -47,12 +47,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     process::runtime()?.block_on(serve(config, &stores))
 }
 
-async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
+async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     let metrics = process::install_metrics()?;
     let mut signals = Signals::listen()?;
     let policies = Arc::new(config.policies.clone());
-    let region = region::open(stores, policies.clone()).await?;
-    let mut state = region.log.state();
+    let opened = waiting::open(&mut config, stores, (&metrics, &mut signals)).await?;
+    let Some(region) = opened else { return Ok(()) };
     let router = Router::new(
         region.log.clone(),
         region.history.clone(),
@@ -75,6 +75,10 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(serving);
     tasks.spawn(process::drain_histograms(metrics, stop.clone()));
+    let (log, history, status) = (region.log.clone(), region.history.clone(), router.status());
+    tasks.spawn(halting::Herald { log, history, status }.run(stop.clone()));
+    let (acks, name) = (acks::Acks::new(stores)?, config.node.region.clone());
+    tasks.spawn(acks::merge(acks, name, region.history.clone(), stop.clone()));
     tasks.spawn(upkeep(region.history.clone(), policies, stop.clone()));
 
     let group = group(&config, stores, &region)?;
@@ -85,7 +89,7 @@ async fn serve(config: Config, stores: &RegionStores) -> Result<()> {
         () = signals.next() => {}
         () = group.replaced() => replaced = true,
         // The next epoch has other partitions: a router that starts anew finds them.
-        () = region::superseded(&mut state) => {
+        () = region.log.superseded() => {
             tracing::warn!("the log went on to another epoch: this router ends, to be started anew");
         }
     }

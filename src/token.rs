@@ -65,7 +65,7 @@ pub(crate) struct Options {
     /// A file with an HS256 secret
     #[arg(long, value_name = "FILE", group = "source", conflicts_with = "pem")]
     secret_file: Option<PathBuf>,
-    /// A file with an ES256 private key (PKCS#8)
+    /// A file with a private key (PKCS#8): P-256 for ES256, RSA for RS256, or Ed25519 for EdDSA
     #[arg(long, value_name = "FILE", group = "source")]
     pem: Option<PathBuf>,
 }
@@ -79,6 +79,8 @@ Examples:
 
 A private key for --pem:
   openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out private.pem
+  openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out private.pem     (or RS256)
+  openssl genpkey -algorithm ED25519 -out private.pem                               (or EdDSA)
   openssl pkey -in private.pem -pubout -out public.pem     (the node's `pem_file`)";
 
 /// Text that `Debug` does not show.
@@ -145,7 +147,7 @@ fn signing_key(options: &Options, config: Option<&Config>) -> Result<SigningKey>
         return SigningKey::hs256(id, secret.as_bytes()).context("--secret-file");
     }
     if let Some(file) = &options.pem {
-        return SigningKey::es256_pem(id, &read(file)?).context("--pem");
+        return SigningKey::from_pem(id, &read(file)?).context("--pem");
     }
     configured_key(options, config.context("no key: give --config, --secret-file or --pem")?)
 }
@@ -157,7 +159,7 @@ fn configured_key(options: &Options, config: &Config) -> Result<SigningKey> {
     match (named.next(), named.next(), &options.key) {
         (Some(key), None, _) => Ok(key),
         (None, _, Some(id)) => bail!(
-            "the configuration has no HS256 key `{id}`; for an ES256 key give its private key with --pem"
+            "the configuration has no HS256 key `{id}`; for another algorithm give the private key with --pem"
         ),
         (None, _, None) => bail!(
             "the configuration has no HS256 key to sign with; add one under [[auth.keys]], or give \

@@ -2,10 +2,12 @@
 //! the seams with their embedded implementations. It never opens a client socket and never decides
 //! what a session does.
 
+pub mod acks;
 pub mod auth;
 pub mod bridge;
 pub mod config;
 pub mod embedded;
+pub mod lag;
 pub mod policy;
 pub mod protocol;
 pub mod seams;

@@ -72,6 +72,8 @@ pub struct Policy {
     pub retention: Retention,
     pub feed: FeedBounds,
     pub event_bytes: usize,
+    /// How often one client may poll a channel, in milliseconds; 0: never.
+    pub polling_ms: u64,
     pub subscribe: BTreeSet<Rule>,
     pub publish: BTreeSet<Rule>,
 }
@@ -138,6 +140,7 @@ impl Default for Policy {
             retention: Retention { events: 10_000, bytes: 64 << 20, age_ms: 7 * 86_400_000 },
             feed: FeedBounds { keys: 10_000, bytes: 16 << 20 },
             event_bytes: 64 * 1024,
+            polling_ms: 0,
             subscribe: BTreeSet::new(),
             publish: BTreeSet::new(),
         }

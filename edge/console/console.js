@@ -5,9 +5,10 @@ import { Board } from './board.js';
 import { Channel } from './channel.js';
 import { Cut, sentence } from './cut.js';
 import { Incidents } from './incidents.js';
-import { failRegion, fetchInfo } from './info.js';
+import { failRegion, fetchInfo, fetchRegions } from './info.js';
 import { Link } from './link.js';
 import { Panel } from './panel.js';
+import { Regions } from './regions.js';
 import { Samples } from './samples.js';
 import { faultText, TRANSPORTS } from './words.js';
 
@@ -49,12 +50,22 @@ async function start() {
     input.addEventListener('change', () => force(input.value));
   }
   at('cut').addEventListener('click', startCut);
-  at('fail').hidden = info.regions.length === 0;
+  at('fail').hidden = !info.canFail;
   at('fail').addEventListener('click', fail);
   link.start();
   state();
   setInterval(everySecond, 1_000);
   setInterval(showCursors, 400);
+  if (info.nodes) void showRegions(new Regions(at('regions')));
+}
+
+/** One question at a time, a second apart: a server that is slow is not asked more. */
+async function showRegions(regions) {
+  for (;;) {
+    const told = await fetchRegions().catch(() => null);
+    regions.show(told, link.client?.state === 'connected' ? link.client.session : null);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+  }
 }
 
 /** The page may be open before its server is, or after. */
@@ -126,7 +137,7 @@ function ended(channel, error, afresh) {
   }
 }
 
-const MOVES = { failure: 'its region does not answer', home: 'its own region is back', redirect: 'the server said so' };
+const MOVES = { failure: 'the node before does not answer', home: 'its own region is back', redirect: 'the server said so' };
 
 function region({ region, reason }) {
   if (reason !== 'start') incidents.add(`Now in ${region}: ${MOVES[reason]}.`, 'good');
@@ -172,7 +183,7 @@ function show() {
     info: link.client.session,
     serverAnswers: link.serverAnswers,
     mode: link.mode,
-    url: link.info.url,
+    url: link.url,
     fault,
     cutForMs,
   });

@@ -9,11 +9,22 @@ export async function fetchInfo() {
   return {
     url: info.client_url,
     token: info.token,
-    certificateHash: info.certificate_hash,
+    /** Of a self-made certificate; `null`: none is taken that the browser does not trust. */
+    certificateHash: info.certificate_hash ?? null,
     demo: info.demo ?? null,
-    /** The other regions of the same process: `{url, certificateHash}`. */
-    regions: (info.regions ?? []).map(({ client_url, certificate_hash }) => ({ url: client_url, certificateHash: certificate_hash })),
+    /** Where else to go: `{url, certificateHash}`. */
+    regions: (info.regions ?? []).map(({ client_url, certificate_hash }) => ({ url: client_url, certificateHash: certificate_hash ?? null })),
+    /** Whether the server tells how the regions are doing. */
+    nodes: info.nodes ?? false,
+    canFail: info.can_fail ?? false,
   };
+}
+
+/** How the regions are doing: `{region, state, lag, nodes, parts}` each. */
+export async function fetchRegions() {
+  const response = await fetch('/ops/v1/nodes', { cache: 'no-store', signal: AbortSignal.timeout(4_000) });
+  if (!response.ok) throw new Error(`the admin listener answered ${response.status}`);
+  return (await response.json()).regions;
 }
 
 /** Ends the page's own region as a crash would, for twenty seconds. */

@@ -19,6 +19,8 @@ export class Link {
   #past = Object.fromEntries(COUNTERS.map((name) => [name, 0]));
   // What worked is remembered for this page's life only: a reload shows the race again.
   #storage = memoryStorage();
+  /** Where the client went last. */
+  #place = null;
   #heldUntil = 0;
   #stoppedAt = 0;
   #checking = false;
@@ -33,6 +35,11 @@ export class Link {
 
   get info() {
     return this.#info;
+  }
+
+  /** Where the client is, or wants to be. */
+  get url() {
+    return this.#place ?? this.#info.url;
   }
 
   get mode() {
@@ -96,7 +103,7 @@ export class Link {
       // A region that fails for seconds only: nobody wants to watch for a minute.
       homeProbeMs: 4_000,
       homeSpreadMs: 4_000,
-      serverCertificateHashes: [this.#info, ...this.#info.regions].map(({ certificateHash }) => certificateHash),
+      serverCertificateHashes: [this.#info, ...this.#info.regions].map(({ certificateHash }) => certificateHash).filter(Boolean),
       transport: this.#mode,
       store: { load: (channel) => this.#cursors.get(channel), save: (channel, cursor) => void this.#cursors.set(channel, cursor) },
       storage: this.#storage,
@@ -106,6 +113,7 @@ export class Link {
       clientName: 'meridian-console',
     });
     this.client = client;
+    this.#place = null;
     this.#stoppedAt = 0;
     const current = (run) => (payload) => {
       if (client === this.client) run(payload);
@@ -115,7 +123,10 @@ export class Link {
     client.on('error', current((error) => this.#on.fault(error)));
     client.on('stopped', current((error) => this.#stopped(error)));
     client.on('gap', current((gap) => this.#on.gap(gap)));
-    client.on('region', current((moved) => this.#on.region(moved)));
+    client.on('region', current((moved) => {
+      this.#place = moved.url;
+      this.#on.region(moved);
+    }));
     for (const channel of this.#channels.keys()) this.#subscribe(channel);
     client.connect();
   }

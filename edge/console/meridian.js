@@ -97,6 +97,8 @@ var CODES = {
   forbidden: [4013, "stop"],
   origin_forbidden: [4014, "stop"],
   authoriser_unavailable: [4015, "retry"],
+  token_revoked: [4016, "refresh"],
+  quota_exceeded: [4017, "reconnect"],
   bad_channel: [4020, "stop"],
   already_subscribed: [4021, "stop"],
   not_subscribed: [4022, "stop"],
@@ -114,6 +116,7 @@ var CODES = {
   outcome_unknown: [4035, "retry"],
   overloaded: [4036, "retry"],
   log_unavailable: [4037, "retry"],
+  log_halted: [4038, "stop"],
   not_yet: [4040, "retry"],
   unavailable: [4041, "retry"],
   rate_limited: [4042, "retry"],
@@ -1714,6 +1717,9 @@ function isWell(health) {
 function isUsable(health) {
   return health.state === "serving" || health.state === "degraded";
 }
+function isLate(health) {
+  return health.state === "rebuilding";
+}
 function readHealth(value, rttMs) {
   if (typeof value !== "object" || value === null) return null;
   const body = value;
@@ -1771,9 +1777,9 @@ var Round = class {
     const health = this.#answers.get(url);
     return health !== void 0 && isWell(health);
   }
-  /** The nearest that is well, else the nearest that is usable; `preferred` wins ties. */
+  /** The nearest that is well, else that is usable, else that is being rebuilt; `preferred` wins ties. */
   best(preferred) {
-    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable);
+    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable) ?? this.#nearest(preferred, isLate);
   }
   #nearest(preferred, wanted) {
     let best = null;
@@ -4129,6 +4135,9 @@ var MeridianClient = class {
   subscribe(channel, options = {}) {
     const { length } = encoder7.encode(channel);
     if (length < 1 || length > MAX_CHANNEL_BYTES) throw new MeridianError("bad_channel", "stop", "not a channel name");
+    if (typeof options.from === "object" && "cursor" in options.from && !isText(options.from.cursor)) {
+      throw new MeridianError("bad_cursor", "stop", "from.cursor is no cursor", { channel });
+    }
     const complete = { ...options, store: options.store ?? this.#settings.store };
     const held = this.#subscriptions.get(channel);
     if (held && !held.adopt(complete)) {
@@ -4276,6 +4285,9 @@ function newStats() {
     moves: { failure: 0, home: 0, redirect: 0 },
     redirectsIgnored: 0
   };
+}
+function isText(value) {
+  return typeof value === "string" && value !== "";
 }
 export {
   MeridianClient,

@@ -15,6 +15,10 @@ pub(crate) enum Framing {
     WebSocket,
     /// A length prefix on a byte stream.
     Stream,
+    /// A block of an event stream (SSE), left open for the session's own `id`. JSON only.
+    EventStream,
+    /// An element of a JSON array, with the comma behind it. JSON only.
+    Element,
 }
 
 /// Codec and framing of a session.
@@ -24,7 +28,7 @@ pub(crate) struct Format {
     pub(crate) framing: Framing,
 }
 
-const FORMATS: usize = 4;
+const FORMATS: usize = 6;
 
 impl Format {
     fn index(self) -> usize {
@@ -32,21 +36,37 @@ impl Format {
             Codec::Json => 0,
             Codec::MessagePack => 1,
         };
-        let framing = match self.framing {
-            Framing::WebSocket => 0,
-            Framing::Stream => 2,
-        };
-        codec + framing
+        match self.framing {
+            Framing::WebSocket => codec,
+            Framing::Stream => 2 + codec,
+            Framing::EventStream => 4,
+            Framing::Element => 5,
+        }
     }
 
     /// A message in this format.
     pub(crate) fn message(self, message: &Message) -> Bytes {
-        self.wrap(&encode_message(self.codec, message))
+        let payload = encode_message(self.codec, message);
+        match (self.framing, message) {
+            (Framing::EventStream, Message::Ping) => Bytes::from_static(EVENT_STREAM_HEARTBEAT),
+            (Framing::EventStream, _) => event_block(event_name(message), &payload),
+            _ => self.wrap(&payload),
+        }
+    }
+
+    /// Whether the session's task has a word to say after each write.
+    pub(crate) fn answers_a_request(self) -> bool {
+        matches!(self.framing, Framing::EventStream | Framing::Element)
     }
 
     fn wrap(self, payload: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(payload.len() + 10);
         match self.framing {
+            Framing::EventStream => return event_block(None, payload),
+            Framing::Element => {
+                out.put_slice(payload);
+                out.put_u8(b',');
+            }
             Framing::Stream => put_frame(&mut out, payload),
             Framing::WebSocket => {
                 let opcode = match self.codec {
@@ -59,6 +79,43 @@ impl Format {
         }
         out.freeze()
     }
+}
+
+/// A comment: to the client it is nothing, to what lies between it is a sign of life.
+const EVENT_STREAM_HEARTBEAT: &[u8] = b":\n\n";
+
+/// The name under which a page listens for a message; events have none, which makes them `message`.
+fn event_name(message: &Message) -> Option<&'static str> {
+    match message {
+        Message::Connected(..) => Some("connected"),
+        Message::Subscribed(..) => Some("subscribed"),
+        Message::Unsubscribed { .. } => Some("unsubscribed"),
+        Message::Gap(_) => Some("gap"),
+        Message::Skipped { .. } => Some("skipped"),
+        Message::Drain { .. } => Some("drain"),
+        Message::Redirect(_) => Some("redirect"),
+        // `error` is what a page's EventSource calls its own.
+        Message::Error(..) => Some("close"),
+        _ => None,
+    }
+}
+
+/// A block without the empty line that ends it; it ends the one before.
+fn event_block(name: Option<&str>, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(payload.len() + 32);
+    out.put_u8(b'\n');
+    if let Some(name) = name {
+        out.put_slice(b"event: ");
+        out.put_slice(name.as_bytes());
+        out.put_u8(b'\n');
+    }
+    // Line ends stand in JSON only between its tokens, as its publisher liked to lay it out.
+    for line in payload.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        out.put_slice(b"data: ");
+        out.put_slice(line);
+        out.put_u8(b'\n');
+    }
+    out.freeze()
 }
 
 /// The header of an unmasked, final frame; `first` is FIN and opcode.
@@ -135,5 +192,18 @@ impl EncodedMessage {
 
     pub(crate) fn frame(&self, format: Format) -> &Bytes {
         self.frames[format.index()].get_or_init(|| format.message(&self.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_blocks_begin_where_the_last_one_ends() {
+        assert_eq!(event_block(None, b"{}"), "\ndata: {}\n");
+        assert_eq!(event_block(Some("gap"), b"{}"), "\nevent: gap\ndata: {}\n");
+        let laid_out = event_block(None, b"{\"a\":\r\n1}");
+        assert_eq!(laid_out, "\ndata: {\"a\":\ndata: \ndata: 1}\n");
     }
 }

@@ -3,34 +3,46 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN,
-    RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, ORIGIN, RETRY_AFTER,
+    VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use meridian_core::auth::{Identity, TokenError};
+use meridian_core::auth::Identity;
 use meridian_core::config::Origins;
 use meridian_core::protocol::{Code, Codec, Place, Published, ReplyError, decode_publish};
 use tokio::time::timeout;
 
-use crate::clock::now_ms;
-use crate::transport::ClientAddress;
+use crate::polling::{self, Question};
+use crate::tokens::{TICKET_PATH, answer_ticket, code_of};
+use crate::transport::{AnswerBody, ClientAddress, event_stream, poll};
 use crate::worker::Context;
 
+/// What pages may read beside the usual.
+const EXPOSED: &str = "etag, retry-after, poll-interval-ms";
 /// Where the regions are told.
 const REGIONS: &str = "/v1/regions";
+/// Sessions that are answers.
+const EVENT_STREAM: &str = "/v1/sse";
+const POLL: &str = "/v1/poll";
+/// What operators poll.
+const CHANNELS: &str = "/v1/channels/";
 
 /// What a session's request asked for.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) codec: Option<String>,
     pub(crate) token: Option<String>,
+    /// From where the client came.
+    pub(crate) client: IpAddr,
 }
 
 /// Checks a session request's origin and reads its query and token.
@@ -39,25 +51,38 @@ pub(crate) fn admit_session(
     headers: &HeaderMap,
     uri: &Uri,
     address: ClientAddress,
-) -> Result<Asked, Code> {
+) -> Result<Asked, ReplyError> {
     let client = address.of_request(headers, &context.node.proxies);
     tracing::debug!(%client, path = uri.path(), "session request");
     if context.node.draining.is_cancelled() {
-        return Err(Code::Draining);
+        return Err(ReplyError::of(Code::Draining));
     }
+    let handshake = context.node.quotas.handshake(client, Instant::now());
+    handshake.map_err(|exceeded| exceeded.told(Code::RateLimited))?;
     if let Some(origin) = headers.get(ORIGIN)
         && !origin_allowed(&context.node.origins, origin, headers, uri)
     {
-        return Err(Code::OriginForbidden);
+        return Err(ReplyError::of(Code::OriginForbidden));
     }
     let query = |name: &str| query_value(uri.query().unwrap_or(""), name);
-    Ok(Asked { codec: query("codec"), token: bearer(headers).or_else(|| query("token")) })
+    Ok(Asked { codec: query("codec"), token: bearer(headers).or_else(|| query("token")), client })
 }
 
 /// A listed origin, or the node's own.
 fn origin_allowed(listed: &Origins, origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> bool {
+    origin.to_str().is_ok_and(|origin| listed.allows(origin))
+        || origin_named(listed, origin, headers, uri)
+}
+
+/// The same where `*` does not count.
+pub(crate) fn origin_named(
+    listed: &Origins,
+    origin: &HeaderValue,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
-    if listed.allows(origin) {
+    if listed.names(origin) {
         return true;
     }
     let host = headers
@@ -68,7 +93,7 @@ fn origin_allowed(listed: &Origins, origin: &HeaderValue, headers: &HeaderMap, u
     own.is_some() && own == host
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
@@ -82,7 +107,8 @@ fn query_value(query: &str, name: &str) -> Option<String> {
     })
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+/// `None`: it is no UTF-8, or not encoded as it should be.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -115,35 +141,104 @@ pub(crate) async fn handle(
     head: &Parts,
     body: Bytes,
     address: ClientAddress,
-) -> Response<Bytes> {
+) -> Response<AnswerBody> {
     let client: IpAddr = address.of_request(&head.headers, &context.node.proxies);
     // Before anything is done: a page that may not read the answer may not cause the effect either.
     let readable_by = match reader_origin(context, head) {
         Ok(origin) => origin,
-        Err(code) => return problem(code),
+        Err(code) => return problem(code).map(Into::into),
     };
     let mut response = if head.method == Method::OPTIONS {
-        preflight()
+        preflight().map(Into::into)
     } else {
-        route(context, head, &body).await
+        Box::pin(route(context, head, &body, address)).await
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = readable_by {
-        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        // Cookies come along only where they are of use, and only for pages that are named.
+        let cookies = head.uri.path() == TICKET_PATH
+            && origin_named(&context.node.origins, &origin, &head.headers, &head.uri);
+        if cookies {
+            let yes = HeaderValue::from_static("true");
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        }
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }
     tracing::debug!(%client, method = %head.method, path = head.uri.path(), status = response.status().as_u16(), "request");
     response
 }
 
-async fn route(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<Bytes> {
-    match (head.uri.path(), &head.method) {
+async fn route(
+    context: &Rc<Context>,
+    head: &Parts,
+    body: &Bytes,
+    address: ClientAddress,
+) -> Response<AnswerBody> {
+    let answer = match (head.uri.path(), &head.method) {
+        (EVENT_STREAM, &Method::GET | &Method::POST) => {
+            return event_stream(context, head, body, address).await;
+        }
+        (POLL, &Method::GET | &Method::POST) => return poll(context, head, body, address).await,
+        (EVENT_STREAM | POLL, _) => not_allowed("GET, POST, OPTIONS"),
         ("/v1/publish", &Method::POST) => publish(context, head, body).await,
         ("/v1/publish", _) => not_allowed("POST, OPTIONS"),
+        (path, method) if path.starts_with(CHANNELS) => match method {
+            &Method::GET => poll_channel(context, head, &path[CHANNELS.len()..]).await,
+            _ => not_allowed("GET, OPTIONS"),
+        },
         (REGIONS, &Method::GET) => regions(context),
         (REGIONS, _) => not_allowed("GET, OPTIONS"),
         ("/v1/ws" | "/v1/wt", _) => not_allowed("GET"),
+        (TICKET_PATH, &Method::POST) => answer_ticket(context, head).await,
+        (TICKET_PATH, _) => not_allowed("POST, OPTIONS"),
         _ => problem(Code::NotFound),
+    };
+    answer.map(Into::into)
+}
+
+/// `{channel}/latest` or `{channel}/events`.
+async fn poll_channel(context: &Rc<Context>, head: &Parts, rest: &str) -> Response<Bytes> {
+    let query = head.uri.query().unwrap_or("");
+    let asked = rest.rsplit_once('/').and_then(|(channel, what)| {
+        let what = Question::parse(what, |name| query_value(query, name))?;
+        Some((percent_decode(channel), what))
+    });
+    let Some((channel, question)) = asked else { return problem(Code::NotFound) };
+    let identity = match authenticate(context, head).await {
+        Ok(identity) => identity,
+        Err(code) => return problem(code),
+    };
+    let question = question.and_then(|question| Ok((channel.ok_or(Code::BadChannel)?, question)));
+    let polled = match question {
+        Ok((channel, question)) => polling::poll(context, &identity, &channel, question).await,
+        Err(code) => Err(polling::Refused { error: ReplyError::of(code), interval: None }),
+    };
+    let (mut response, interval) = match polled {
+        Ok(polled) => (polled_answer(context, head, &polled.answer), Some(polled.interval)),
+        Err(polling::Refused { error, interval }) => (refusal(&error, None), interval),
+    };
+    if let Some(interval) = interval {
+        let ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        response.headers_mut().insert("poll-interval-ms", HeaderValue::from(ms));
     }
+    response
+}
+
+/// The answer, or that it is the one that the client has.
+fn polled_answer(context: &Context, head: &Parts, answer: &polling::Answer) -> Response<Bytes> {
+    let known = head.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(|tag| tag.trim());
+    let unchanged = known.any(|tag| tag == "*" || tag.trim_start_matches("W/") == answer.tag);
+    context.node.metrics.polled(if unchanged { "unchanged" } else { "ok" });
+    let response =
+        Response::builder().header(ETAG, &answer.tag).header(CACHE_CONTROL, "private, no-cache");
+    let response = match unchanged {
+        true => response.status(StatusCode::NOT_MODIFIED).body(Bytes::new()),
+        false => response.header(CONTENT_TYPE, "application/json").body(answer.body.clone()),
+    };
+    response.expect("invariant: the headers are plain ASCII")
 }
 
 fn regions(context: &Context) -> Response<Bytes> {
@@ -161,20 +256,24 @@ fn regions(context: &Context) -> Response<Bytes> {
 fn reader_origin(context: &Context, head: &Parts) -> Result<Option<HeaderValue>, Code> {
     let Some(origin) = head.headers.get(ORIGIN) else { return Ok(None) };
     let allowed = |list| origin_allowed(list, origin, &head.headers, &head.uri);
-    // Whoever may open a session has to find out where.
-    let session = head.uri.path() == REGIONS && allowed(&context.node.origins);
-    if session || allowed(&context.node.cors) {
-        Ok(Some(origin.clone()))
-    } else {
-        Err(Code::OriginForbidden)
-    }
+    let (sessions, answers) = (&context.node.origins, &context.node.cors);
+    let may = match head.uri.path() {
+        EVENT_STREAM | POLL => allowed(sessions),
+        // Whoever may open a session has to find out where.
+        REGIONS | TICKET_PATH => allowed(sessions) || allowed(answers),
+        _ => allowed(answers),
+    };
+    if may { Ok(Some(origin.clone())) } else { Err(Code::OriginForbidden) }
 }
 
 fn preflight() -> Response<Bytes> {
     Response::builder()
         .status(StatusCode::NO_CONTENT)
         .header(ACCESS_CONTROL_ALLOW_METHODS, "GET, POST")
-        .header(ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type")
+        .header(
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type, if-none-match, last-event-id",
+        )
         .header(ACCESS_CONTROL_MAX_AGE, "600")
         .body(Bytes::new())
         .expect("invariant: the headers are literals")
@@ -186,18 +285,15 @@ fn not_allowed(methods: &'static str) -> Response<Bytes> {
     response
 }
 
-fn authenticate(context: &Context, head: &Parts) -> Result<Identity, Code> {
+async fn authenticate(context: &Context, head: &Parts) -> Result<Identity, Code> {
     let token = bearer(&head.headers)
         .or_else(|| query_value(head.uri.query().unwrap_or(""), "token"))
         .ok_or(Code::Unauthenticated)?;
-    context.node.verifier.verify(&token, now_ms()).map_err(|error| match error {
-        TokenError::Expired => Code::TokenExpired,
-        _ => Code::Unauthenticated,
-    })
+    context.node.tokens.verify(&token).await.map_err(code_of)
 }
 
 async fn publish(context: &Rc<Context>, head: &Parts, body: &Bytes) -> Response<Bytes> {
-    let identity = match authenticate(context, head) {
+    let identity = match authenticate(context, head).await {
         Ok(identity) => Rc::new(identity),
         Err(code) => return problem(code),
     };
@@ -264,7 +360,16 @@ pub(crate) fn problem(code: Code) -> Response<Bytes> {
     problem_of(code, &ReplyError::of(code))
 }
 
+/// The same for what a session would say, and the channel that it is about.
+pub(crate) fn refusal(error: &ReplyError, channel: Option<&str>) -> Response<Bytes> {
+    problem_about(error.known_code().unwrap_or(Code::Internal), error, channel)
+}
+
 fn problem_of(code: Code, error: &ReplyError) -> Response<Bytes> {
+    problem_about(code, error, None)
+}
+
+fn problem_about(code: Code, error: &ReplyError, channel: Option<&str>) -> Response<Bytes> {
     let status =
         StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut value = error_json(error);
@@ -272,6 +377,9 @@ fn problem_of(code: Code, error: &ReplyError) -> Response<Bytes> {
     value["title"] = status.canonical_reason().unwrap_or("error").into();
     value["status"] = status.as_u16().into();
     value["detail"] = error.message.as_str().into();
+    if let Some(channel) = channel {
+        value["channel"] = channel.into();
+    }
     let mut response = json(status, &value);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

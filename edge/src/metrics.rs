@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use meridian_core::acks::AckCounts;
 use meridian_core::protocol::{Code, Fallback, Published, ReplyError};
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
@@ -34,6 +35,15 @@ pub(crate) struct Metrics {
 /// A read of a channel's hot history.
 pub(crate) fn backplane_read(took: Duration) {
     histogram!("meridian_backplane_read_seconds").record(took.as_secs_f64());
+}
+
+/// What became of a log's acknowledged positions on their way out.
+pub(crate) fn acks(log: &str, counts: AckCounts) {
+    let labels = [("log", log.to_owned())];
+    counter!("meridian_acks_sent_total", &labels).increment(counts.sent);
+    counter!("meridian_ack_send_failures_total", &labels).increment(counts.failures);
+    counter!("meridian_acks_dropped_total", &labels).increment(counts.dropped);
+    gauge!("meridian_acks_waiting", &labels).set(counts.waiting as f64);
 }
 
 impl Metrics {
@@ -75,6 +85,16 @@ impl Metrics {
     /// A connection that was not taken.
     pub(crate) fn turned_away(&self) {
         self.refused(&ReplyError::of(Code::TooManySessions));
+    }
+
+    /// A poll of a channel was answered.
+    pub(crate) fn polled(&self, outcome: &'static str) {
+        counter!("meridian_polls_total", "outcome" => outcome).increment(1);
+    }
+
+    /// A poll's answer was not there and is read.
+    pub(crate) fn poll_read(&self) {
+        counter!("meridian_poll_reads_total").increment(1);
     }
 
     /// A client was sent elsewhere.
@@ -192,6 +212,19 @@ fn describe() {
         "meridian_redirected_total",
         "Clients that came because another region sent them, by reason (as they say)"
     );
+    describe_counter!(
+        "meridian_acks_sent_total",
+        "Acknowledged positions sent to all regions, by log"
+    );
+    describe_counter!(
+        "meridian_ack_send_failures_total",
+        "Tries to send some that failed; what is newest goes later, by log"
+    );
+    describe_counter!(
+        "meridian_acks_dropped_total",
+        "Acknowledged positions that found no room to wait: other regions learn of the next, by log"
+    );
+    describe_gauge!("meridian_acks_waiting", "Acknowledged positions that wait to go, by log");
     describe_gauge!("meridian_channels", "Channels followed, by worker");
     describe_gauge!("meridian_subscriptions", "Subscriptions now, by worker");
     describe_counter!("meridian_commands_total", "Commands read");
@@ -229,6 +262,11 @@ fn describe() {
         "meridian_quic_steered_total",
         "Datagrams that another worker's socket got, since their client's address changed"
     );
+    describe_counter!(
+        "meridian_polls_total",
+        "Polls of channels, by outcome (ok, unchanged, early, or refused)"
+    );
+    describe_counter!("meridian_poll_reads_total", "Reads that answered polls");
     describe_counter!("meridian_refusals_total", "Errors told to clients, by code");
     describe_gauge!("meridian_worker_saturation", "Share of time in which a worker fans out");
 }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meridian_core::auth::Identity;
-use meridian_core::vocabulary::{SubscriberName, Tenant, UserId};
+use meridian_core::seams::AcknowledgedKey;
+use meridian_core::vocabulary::{Channel, SubscriberName, Tenant, UserId};
 use tokio_util::sync::CancellationToken;
 
 type Name = (Tenant, UserId, SubscriberName);
@@ -54,6 +55,14 @@ impl Names {
             older.cancel();
         }
         Ownership { names: self, name, serial }
+    }
+}
+
+impl Ownership {
+    /// The key of what its owner acknowledges on a channel.
+    pub(crate) fn acknowledged_key(&self, channel: Channel) -> AcknowledgedKey {
+        let (tenant, user, subscriber) = self.name.clone();
+        AcknowledgedKey { tenant, user, subscriber, channel }
     }
 }
 

@@ -6,27 +6,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use meridian_core::auth::{Authoriser, Verifier};
+use meridian_core::auth::{Authoriser, Revocation, TooMany, Verifier};
 use meridian_core::config::{self, Config, Origins, Proxies};
 use meridian_core::protocol::Limits;
-use meridian_core::seams::BackplaneError;
+use meridian_core::seams::{AckLog, BackplaneError, LedgerPlace, TokenLedger};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::acks::Acks;
 use crate::delivery::{Distributor, Stores};
 use crate::hub::{Bounds, RingBounds};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
-use crate::orders::{Diversion, Leave, Order};
+use crate::orders::{Diversion, Leave, Order, Standing};
+use crate::polling::Polling;
 use crate::publish::Publisher;
+use crate::quota::Quotas;
 use crate::regions::Regions;
 use crate::room::Room;
 use crate::session::Settings;
+use crate::tokens::{OutboundError, Reach, Tokens};
 use crate::transport::{Certificates, QuicKeys, ResetKey, Steering, TlsError, bind_tcp, bind_udp};
 use crate::worker;
 
@@ -46,7 +50,11 @@ const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
 pub struct NodeOptions {
     pub config: Config,
     pub stores: Stores,
+    /// What acknowledged positions travel through, one a log.
+    pub acks: Vec<Arc<dyn AckLog>>,
     pub verifier: Verifier,
+    /// Revocations and tickets of the region.
+    pub ledger: Arc<dyn TokenLedger>,
     pub authoriser: Arc<dyn Authoriser>,
     pub certificates: Arc<Certificates>,
     pub reset_key: ResetKey,
@@ -62,6 +70,8 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error("the backplane is unavailable")]
     Backplane(#[from] BackplaneError),
+    #[error("cannot ask an issuer for its keys")]
+    Issuer(#[from] OutboundError),
     #[error("cannot start a worker thread")]
     Thread(#[source] io::Error),
 }
@@ -76,10 +86,13 @@ pub(crate) struct WorkerShare {
 pub(crate) struct Node {
     pub(crate) settings: Arc<Settings>,
     pub(crate) stores: Stores,
-    pub(crate) verifier: Verifier,
+    pub(crate) tokens: Tokens,
     pub(crate) authoriser: Arc<dyn Authoriser>,
     pub(crate) publisher: Publisher,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) polling: Polling,
     pub(crate) names: Arc<Names>,
+    pub(crate) acks: Acks,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) draining: CancellationToken,
@@ -96,26 +109,42 @@ pub(crate) struct Node {
     pub(crate) client_address: SocketAddr,
     pub(crate) regions: Arc<Regions>,
     pub(crate) leave: Leave,
-    orders: watch::Sender<Order>,
+    /// The cookie that a ticket is given for.
+    pub(crate) cookie: Option<String>,
+    /// The longest that a token may be good, where that is bounded.
+    pub(crate) longest_lifetime: Option<Duration>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Node {
     /// What sessions are told, as a session that begins sees it: what stands already is news to it.
-    pub(crate) fn standing_order(&self) -> watch::Receiver<Order> {
-        let mut orders = self.orders.subscribe();
-        if !matches!(*orders.borrow(), Order::Stay) {
-            orders.mark_changed();
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        let mut standing = self.standing.subscribe();
+        if !matches!(standing.borrow().order, Order::Stay) {
+            standing.mark_changed();
         }
-        orders
+        standing
+    }
+
+    /// Revokes in the whole region. Sessions of this node look at once.
+    pub(crate) async fn revoke(&self, revocation: &Revocation) -> Result<Reach, TooMany> {
+        self.tokens.revoked().add(revocation)?;
+        self.look_at_revocations();
+        Ok(self.tokens.revoked().tell(revocation).await)
+    }
+
+    fn look_at_revocations(&self) {
+        self.standing.send_modify(|_| {});
     }
 
     /// Sends all clients to another region until further notice, or no more. A node that stops takes
     /// no such order.
     pub(crate) fn divert(&self, to: Option<Diversion>) -> bool {
-        self.orders.send_if_modified(|order| {
-            let stops = matches!(order, Order::Drain(_));
+        self.standing.send_if_modified(|standing| {
+            let stops = matches!(standing.order, Order::Drain(_));
             if !stops {
-                *order = to.map_or(Order::Stay, |diversion| Order::Divert(Arc::new(diversion)));
+                let divert = |diversion| Order::Divert(Arc::new(diversion));
+                standing.put(to.map_or(Order::Stay, divert));
             }
             !stops
         })
@@ -123,7 +152,7 @@ impl Node {
 
     /// Where clients are being sent.
     pub(crate) fn diversion(&self) -> Option<Arc<Diversion>> {
-        match &*self.orders.borrow() {
+        match &self.standing.borrow().order {
             Order::Divert(diversion) => Some(diversion.clone()),
             Order::Stay | Order::Drain(_) => None,
         }
@@ -148,6 +177,8 @@ pub struct RunningNode {
     stop: CancellationToken,
     threads: Vec<std::thread::JoinHandle<()>>,
     tasks: JoinSet<()>,
+    /// They end by themselves after `stop`.
+    senders: JoinSet<()>,
     client_address: SocketAddr,
     admin_address: SocketAddr,
 }
@@ -177,7 +208,11 @@ impl RunningNode {
         let (distributor, interest) = Distributor::new(link, senders);
         let ops_options = options.ops.clone();
         let (steering, strays) = Steering::new(server_id(&options.config.node.name), workers);
-        let node = Arc::new(share(options, client_address, steering, hand_over)?);
+        let mut tasks = JoinSet::new();
+        let (verifier, ledger) = (options.verifier.clone(), options.ledger.clone());
+        let tokens = Tokens::start(verifier, ledger, &mut tasks)?;
+        let revoked_until = tokens.revoked().read_first().await;
+        let node = Arc::new(share(options, tokens, client_address, steering, hand_over)?);
 
         let mut threads = Vec::with_capacity(workers);
         let sockets = tcp.into_iter().zip(udp).zip(strays);
@@ -198,12 +233,14 @@ impl RunningNode {
             };
             threads.push(worker::run(parts, stop.clone()).map_err(StartError::Thread)?);
         }
-        let mut tasks = JoinSet::new();
         tasks.spawn(distributor.run(stop.clone()));
         tasks.spawn(ops::serve(admin, node.clone(), ops_options, stop.clone()));
         tasks.spawn(watch_certificates(node.clone()));
+        tasks.spawn(watch_revocations(node.clone(), revoked_until));
+        let mut senders = JoinSet::new();
+        node.acks.start(&mut senders, &stop);
         node.lifecycle.advance(Phase::Serving);
-        Ok(Self { node, stop, threads, tasks, client_address, admin_address })
+        Ok(Self { node, stop, threads, tasks, senders, client_address, admin_address })
     }
 
     /// Where clients connect, TCP and UDP.
@@ -219,7 +256,8 @@ impl RunningNode {
     /// Tells clients to move, waits until they have (at most until the deadline), then stops.
     pub async fn drain(mut self) {
         self.node.lifecycle.advance(Phase::Draining);
-        self.node.orders.send_replace(Order::Drain(self.node.leave));
+        let leave = Order::Drain(self.node.leave);
+        self.node.standing.send_modify(|standing| standing.put(leave));
         self.node.draining.cancel();
         // Sessions close by themselves at the deadline; their closes take a moment more.
         let deadline = Instant::now() + self.node.leave.deadline + Duration::from_secs(2);
@@ -237,6 +275,7 @@ impl RunningNode {
             }
         });
         let _ = joined.await;
+        while self.senders.join_next().await.is_some() {}
         self.tasks.shutdown().await;
     }
 }
@@ -279,6 +318,7 @@ fn bounds(config: &Config) -> Bounds {
 
 fn share(
     options: NodeOptions,
+    tokens: Tokens,
     client_address: SocketAddr,
     steering: Arc<Steering>,
     hand_over: Vec<mpsc::Sender<(std::net::TcpStream, SocketAddr)>>,
@@ -303,7 +343,9 @@ fn share(
         connect_timeout: handshake_timeout,
         commands_in_flight: COMMANDS_IN_FLIGHT,
     };
+    let quotas = Arc::new(Quotas::new(config.quotas));
     let publisher = Publisher {
+        quotas: quotas.clone(),
         stores: options.stores.clone(),
         authoriser: options.authoriser.clone(),
         regions: regions.clone(),
@@ -319,10 +361,13 @@ fn share(
     Ok(Node {
         settings: Arc::new(settings),
         stores: options.stores,
-        verifier: options.verifier,
+        tokens,
         authoriser: options.authoriser,
         publisher,
+        quotas,
+        polling: Polling::default(),
         names: Arc::default(),
+        acks: Acks::new(options.acks),
         metrics,
         lifecycle: Lifecycle::default(),
         draining: CancellationToken::new(),
@@ -342,7 +387,9 @@ fn share(
             spread: Duration::from_millis(config.drain.spread_ms),
             deadline: Duration::from_millis(config.drain.deadline_ms),
         },
-        orders: watch::Sender::new(Order::Stay),
+        cookie: config.auth.cookie,
+        longest_lifetime: config.auth.options.max_lifetime_ms.map(Duration::from_millis),
+        standing: watch::Sender::default(),
     })
 }
 
@@ -364,6 +411,10 @@ fn told(limits: &config::Limits) -> Limits {
 fn server_id(node: &str) -> [u8; 2] {
     let digest = Sha256::digest(node.as_bytes());
     [digest[0], digest[1]]
+}
+
+async fn watch_revocations(node: Arc<Node>, place: LedgerPlace) {
+    node.tokens.revoked().run(place, || node.look_at_revocations()).await;
 }
 
 async fn watch_certificates(node: Arc<Node>) {

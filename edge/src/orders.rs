@@ -6,6 +6,15 @@ use std::time::Duration;
 
 use meridian_core::protocol::Place;
 
+/// What stands for all sessions of a node. It counts as changed as well when tokens were revoked: each
+/// session then looks whether its own was.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Standing {
+    pub(crate) order: Order,
+    /// Tells an order from the one before.
+    pub(crate) serial: u64,
+}
+
 /// The order that stands.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Order {
@@ -31,6 +40,13 @@ pub(crate) struct Diversion {
 pub(crate) struct Leave {
     pub(crate) spread: Duration,
     pub(crate) deadline: Duration,
+}
+
+impl Standing {
+    pub(crate) fn put(&mut self, order: Order) {
+        self.order = order;
+        self.serial += 1;
+    }
 }
 
 /// A session's moment within `spread`, so that clients do not leave in one wave.

@@ -1,6 +1,7 @@
 //! Publishing, the same for every transport: authorise, check against the policy, make records, hand
 //! them to the log, say what became of each. Never retries: the client does, with the same id.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use meridian_core::vocabulary::{Body, Channel, ChannelKey, Encoding, EventId, Ev
 use crate::clock::now_ms;
 use crate::delivery::Stores;
 use crate::metrics::Metrics;
+use crate::quota::{Quotas, SessionQuota};
 use crate::regions::Regions;
 
 /// The node's publisher.
@@ -25,6 +27,7 @@ pub(crate) struct Publisher {
     pub(crate) regions: Arc<Regions>,
     pub(crate) horizon_ms: u64,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) quotas: Arc<Quotas>,
 }
 
 /// An event that passed every check.
@@ -41,7 +44,25 @@ impl Publisher {
         whose: impl Fn() -> Option<(u32, Rc<Identity>)>,
         items: Vec<PublishItem>,
     ) -> Vec<Published> {
+        self.publish_over(None, whose, items).await
+    }
+
+    /// The same over a session, which has quotas of its own.
+    pub(crate) async fn publish_over(
+        &self,
+        session: Option<&RefCell<SessionQuota>>,
+        whose: impl Fn() -> Option<(u32, Rc<Identity>)>,
+        items: Vec<PublishItem>,
+    ) -> Vec<Published> {
         let started = std::time::Instant::now();
+        if let Some((_, identity)) = whose()
+            && let Err(exceeded) = self.quotas.publish(&identity, session, size_of(&items), started)
+        {
+            let refused = Published::Refused(exceeded.told(Code::RateLimited));
+            let results = vec![refused; items.len()];
+            self.metrics.published(&results, started.elapsed());
+            return results;
+        }
         let ready = loop {
             let Some((generation, identity)) = whose() else {
                 return refuse_all(items.len(), Code::Unauthenticated);
@@ -139,6 +160,13 @@ impl Append {
     }
 }
 
+/// Events, and bytes of their payloads.
+fn size_of(items: &[PublishItem]) -> (u32, u32) {
+    let bytes: usize = items.iter().map(|item| item.content.data.len()).sum();
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    (number(items.len()), number(bytes))
+}
+
 fn refuse_all(count: usize, code: Code) -> Vec<Published> {
     vec![Published::Refused(ReplyError::of(code)); count]
 }
@@ -149,6 +177,7 @@ fn append_error(error: &AppendError) -> ReplyError {
             ReplyError::of(Code::Overloaded).retry_after(*retry_after_ms)
         }
         AppendError::Unavailable => ReplyError::of(Code::LogUnavailable).retry_after(1000),
+        AppendError::Halted => ReplyError::of(Code::LogHalted),
         AppendError::OutcomeUnknown => ReplyError::of(Code::OutcomeUnknown),
         AppendError::WrongEpoch => ReplyError::of(Code::NotStored).retry_after(1000),
     }

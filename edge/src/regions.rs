@@ -24,7 +24,8 @@ pub(crate) struct Regions {
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     region: &'a str,
-    /// `starting`, `serving`, `degraded` (a part behind the edge is not ready), `draining` or `stopped`.
+    /// `starting`, `serving`, `degraded` (a part behind the edge is not ready), `rebuilding` (far behind
+    /// the log), `draining` or `stopped`.
     state: &'a str,
     /// This node's sessions by the most that it takes, 0 to 1.
     load: f64,
@@ -62,9 +63,8 @@ impl Regions {
 
     /// The answer's JSON.
     pub(crate) fn answer(&self, phase: Phase, sessions: usize, most: usize) -> Vec<u8> {
-        let degraded = || !(self.parts)().iter().all(|part| part.ready);
         let state = match phase {
-            Phase::Serving if degraded() => "degraded",
+            Phase::Serving => self.serving(),
             phase => phase.name(),
         };
         let load = (sessions as f64 / most.max(1) as f64).min(1.0);
@@ -72,6 +72,18 @@ impl Regions {
         let regions = regions.map(|(name, url)| Address { name, url: url.as_str() }).collect();
         let answer = Answer { region: &self.own, state, load, regions };
         serde_json::to_vec(&answer).unwrap_or_default()
+    }
+
+    /// The worst that can be said of a node that serves.
+    fn serving(&self) -> &'static str {
+        let parts = (self.parts)();
+        if parts.iter().any(|part| part.rebuilding) {
+            "rebuilding"
+        } else if parts.iter().any(|part| !part.ready) {
+            "degraded"
+        } else {
+            Phase::Serving.name()
+        }
     }
 }
 
@@ -81,25 +93,28 @@ mod tests {
 
     #[test]
     fn it_tells_addresses_state_and_load() {
-        let part =
-            |ready| PartState { part: "router".into(), ready, vital: true, detail: String::new() };
-        let regions = |ready| Regions {
+        let part = |(ready, rebuilding)| {
+            let (part, detail) = ("router".into(), String::new());
+            PartState { part, ready, vital: true, rebuilding, detail }
+        };
+        let regions = |state| Regions {
             own: "eu".into(),
             addresses: BTreeMap::from([("us".into(), "https://us.example".parse().unwrap())]),
             zones: BTreeMap::new(),
-            parts: Arc::new(move || vec![part(ready)]),
+            parts: Arc::new(move || vec![part((true, false)), part(state)]),
         };
-        let answer = |ready, phase| {
-            let json = regions(ready).answer(phase, 5, 20);
+        let answer = |state, phase| {
+            let json = regions(state).answer(phase, 5, 20);
             serde_json::from_slice::<serde_json::Value>(&json).unwrap()
         };
         let whole = serde_json::json!({
             "region": "eu", "state": "serving", "load": 0.25,
             "regions": [{ "name": "us", "url": "https://us.example" }],
         });
-        assert_eq!(answer(true, Phase::Serving), whole);
-        assert_eq!(answer(false, Phase::Serving)["state"], "degraded");
-        assert_eq!(answer(false, Phase::Draining)["state"], "draining");
+        assert_eq!(answer((true, false), Phase::Serving), whole);
+        assert_eq!(answer((false, false), Phase::Serving)["state"], "degraded");
+        assert_eq!(answer((false, true), Phase::Serving)["state"], "rebuilding");
+        assert_eq!(answer((false, true), Phase::Draining)["state"], "draining");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 --   meridian_edge    reads, and merges acknowledged positions
 --   meridian_upkeep  owns the days' tables: makes and drops them. A router takes it on by SET ROLE,
 --                    for upkeep only (`upkeep_role`), so that no other statement of its can drop a table
+--   meridian_copy    reads everything, for another region that is seeded from this one
 --
 -- Logins are yours to make:  CREATE ROLE router1 LOGIN PASSWORD '…' IN ROLE meridian_router;
 DO $$
@@ -19,6 +20,9 @@ BEGIN
     IF to_regrole('meridian_edge') IS NULL THEN
         CREATE ROLE meridian_edge;
     END IF;
+    IF to_regrole('meridian_copy') IS NULL THEN
+        CREATE ROLE meridian_copy;
+    END IF;
 END
 $$;
 GRANT meridian_upkeep TO meridian_router;
@@ -26,10 +30,10 @@ GRANT meridian_upkeep TO meridian_router;
 GRANT meridian_upkeep TO CURRENT_USER;
 
 SET search_path = meridian;
-GRANT USAGE ON SCHEMA meridian TO meridian_router, meridian_edge, meridian_upkeep;
+GRANT USAGE ON SCHEMA meridian TO meridian_router, meridian_edge, meridian_upkeep, meridian_copy;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA meridian FROM PUBLIC;
 
-GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, acknowledged
+GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, acknowledged, halts
     TO meridian_router, meridian_edge;
 GRANT EXECUTE ON FUNCTION read_events, before_newest TO meridian_router, meridian_edge;
 GRANT INSERT, UPDATE ON acknowledged TO meridian_router, meridian_edge;
@@ -38,7 +42,11 @@ GRANT INSERT ON logs, incarnations, events TO meridian_router;
 GRANT INSERT, UPDATE ON streams, channels, spans TO meridian_router;
 GRANT SELECT, INSERT ON windows TO meridian_router;
 GRANT SELECT, INSERT, UPDATE ON marks TO meridian_router;
+GRANT INSERT, UPDATE, DELETE ON halts TO meridian_router;
 GRANT EXECUTE ON FUNCTION commit_batch, store_marks TO meridian_router;
+
+GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, windows, marks,
+    acknowledged TO meridian_copy;
 
 GRANT CREATE ON SCHEMA meridian TO meridian_upkeep;
 GRANT SELECT ON days, streams, incarnations TO meridian_upkeep;

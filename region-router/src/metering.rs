@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use meridian_core::lag::Lag;
 use meridian_core::vocabulary::Stream;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -24,15 +25,18 @@ pub(crate) struct Metering {
     /// The backplane's latency: one `apply`, of however many events.
     pub(crate) apply_seconds: Histogram,
     pub(crate) unwritten_bytes: Gauge,
-    lag_records: Gauge,
-    lag_seconds: Gauge,
     window_short: Gauge,
+}
+
+/// How far a partition is behind, as this router sees it; 0 for one of another router's.
+pub(crate) struct LagMetering {
+    records: Gauge,
+    seconds: Gauge,
 }
 
 impl Metering {
     pub(crate) fn new(stream: &Stream) -> Self {
-        let labels =
-            [("log", stream.log.to_string()), ("partition", stream.partition.0.to_string())];
+        let labels = labels(stream);
         let unreadable = |part: &str| {
             let labels = [labels[0].clone(), labels[1].clone(), ("part", part.to_owned())];
             counter!("meridian_router_unreadable_total", &labels)
@@ -57,18 +61,8 @@ impl Metering {
             commit_seconds: histogram!("meridian_router_commit_seconds", &labels),
             apply_seconds: histogram!("meridian_router_apply_seconds", &labels),
             unwritten_bytes: gauge!("meridian_router_unwritten_bytes", &labels),
-            lag_records: gauge!("meridian_router_lag_records", &labels),
-            lag_seconds: gauge!("meridian_router_lag_seconds", &labels),
             window_short: gauge!("meridian_router_window_short", &labels),
         }
-    }
-
-    /// How far the partition is behind: records of the log not worked off, and, if there are any, the
-    /// age of the last that was.
-    pub(crate) fn lag(&self, records: u64, last_time_ms: u64) {
-        self.lag_records.set(records as f64);
-        let behind_ms = if records == 0 { 0 } else { now_ms().saturating_sub(last_time_ms) };
-        self.lag_seconds.set(behind_ms as f64 / 1000.0);
     }
 
     /// 1 while the window's W records cover less than the stated horizon.
@@ -77,6 +71,28 @@ impl Metering {
     }
 }
 
-fn now_ms() -> u64 {
+impl LagMetering {
+    pub(crate) fn new(stream: &Stream) -> Self {
+        let labels = labels(stream);
+        Self {
+            records: gauge!("meridian_router_lag_records", &labels),
+            seconds: gauge!("meridian_router_lag_seconds", &labels),
+        }
+    }
+
+    /// Where a partition stands while it is taken over nobody can tell: nothing is said then.
+    pub(crate) fn tell(&self, lag: Lag) {
+        if let Some(ms) = lag.ms {
+            self.records.set(lag.records as f64);
+            self.seconds.set(ms as f64 / 1000.0);
+        }
+    }
+}
+
+fn labels(stream: &Stream) -> [(&'static str, String); 2] {
+    [("log", stream.log.to_string()), ("partition", stream.partition.0.to_string())]
+}
+
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as u64)
 }

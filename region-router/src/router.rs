@@ -9,10 +9,15 @@ use meridian_core::seams::{Backplane, History, Log};
 use meridian_core::vocabulary::{Partition, Stream};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::metering::LagMetering;
 use crate::partition::{self, Backoff, Seams, Worker};
 use crate::{Halt, Options, PartitionState, Pause, RouterStatus};
+
+/// How often it is looked how far each partition is behind.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Routes partitions of one log into one region's backplane and history.
 pub struct Router {
@@ -86,15 +91,22 @@ impl Router {
         self.status.all_elsewhere();
         let first = owned.borrow_and_update().clone();
         workers.assign(first);
-        let mut assigned = true;
+        let (mut assigned, mut halted) = (true, self.status.halted());
+        let lags: Vec<LagMetering> = (0..self.seams.log.incarnation().partitions)
+            .map(|partition| LagMetering::new(&self.stream(Partition(partition))))
+            .collect();
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = looks.tick() => self.look(&lags),
                 Some(ended) = workers.tasks.join_next_with_id() => workers.ended(ended),
                 changed = owned.changed(), if assigned => {
                     assigned = changed.is_ok();
                     let now = owned.borrow_and_update().clone();
                     workers.assign(if assigned { now } else { BTreeSet::new() });
                 }
+                Ok(()) = halted.changed() => workers.stop.cancel(),
                 () = shutdown.cancelled() => break,
             }
         }
@@ -104,6 +116,13 @@ impl Router {
         match self.status.halted().borrow().clone() {
             Some((partition, reason)) => Outcome::Halted { partition, reason },
             None => Outcome::Stopped,
+        }
+    }
+
+    /// Also while nothing moves: that is when it matters how far it is behind.
+    fn look(&self, metering: &[LagMetering]) {
+        for (partition, metering) in self.status.partitions().iter().zip(metering) {
+            metering.tell(partition.lag);
         }
     }
 
@@ -202,7 +221,6 @@ impl Workers<'_> {
     fn halt(&self, partition: Partition, reason: Halt) {
         tracing::error!(partition = partition.0, %reason, "the log is halted");
         self.router.status.halt(partition, reason);
-        self.stop.cancel();
     }
 
     fn restart(&mut self, partition: Partition) {

@@ -1,13 +1,15 @@
 //! What a router says of itself: for each partition where it stands and why it does not move. Readers
 //! only; nothing here decides anything.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use meridian_core::lag::{Lag, PartitionLag};
 use meridian_core::seams::{Log, RecordKey};
 use meridian_core::vocabulary::{Partition, Position, Stream};
 use tokio::sync::watch;
 
 use crate::apply::ForeignEpoch;
+use crate::metering::now_ms;
 
 /// What a partition's worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,10 @@ pub enum Halt {
     MarkerUnknown { marker: Position },
     #[error("the log ends at {end}, before the next record {next}")]
     ReadPastEnd { next: u64, end: u64 },
+    #[error("{why}")]
+    LogEnded { why: String },
+    #[error("another router of the region halted the log: {why}")]
+    ByAnother { why: String },
     #[error("the backplane's streams reach back to where the log is gone; it must be emptied")]
     BackplaneOlderThanLog { marker: Position },
 }
@@ -75,10 +81,12 @@ pub struct PartitionStatus {
     pub applied: Position,
     /// What the history holds of it.
     pub checkpoint: Option<Position>,
+    /// The log's time of the record at `applied`; `None`: not known yet.
+    pub applied_time_ms: Option<u64>,
     /// The size of the events that the history does not hold yet.
     pub unwritten_bytes: usize,
-    /// Records of the log not worked off; as of `RouterStatus::partition`.
-    pub lag_records: u64,
+    /// How far it is behind the log; as of `RouterStatus::partition`.
+    pub lag: Lag,
 }
 
 /// A router's status, as a handle that can be kept.
@@ -86,6 +94,7 @@ pub struct PartitionStatus {
 pub struct RouterStatus {
     log: Arc<dyn Log>,
     partitions: Arc<[watch::Sender<PartitionStatus>]>,
+    lags: Arc<[Mutex<PartitionLag>]>,
     halted: watch::Sender<Option<(Partition, Halt)>>,
 }
 
@@ -96,12 +105,14 @@ impl RouterStatus {
             state: PartitionState::Claiming,
             applied: Position::start_of(incarnation.epoch),
             checkpoint: None,
+            applied_time_ms: None,
             unwritten_bytes: 0,
-            lag_records: 0,
+            lag: Lag::NONE,
         };
         let partitions =
             (0..incarnation.partitions).map(|_| watch::Sender::new(first.clone())).collect();
-        Self { log, partitions, halted: watch::Sender::new(None) }
+        let lags = (0..incarnation.partitions).map(|_| Mutex::default()).collect();
+        Self { log, partitions, lags, halted: watch::Sender::new(None) }
     }
 
     /// All partitions, in order, with their lag as of now.
@@ -119,12 +130,11 @@ impl RouterStatus {
     /// One partition, with its lag as of now.
     pub fn partition(&self, partition: Partition) -> Option<PartitionStatus> {
         let mut status = self.partitions.get(partition.0 as usize)?.borrow().clone();
-        let end = self.log.known_end(partition).0;
-        status.lag_records = end.saturating_sub(status.applied.next_offset().0);
+        status.lag = self.measure(partition, &status);
         Some(status)
     }
 
-    /// Follows one partition. Its `lag_records` is not kept up to date here.
+    /// Follows one partition. Its `lag` is not kept up to date here.
     pub fn follow(&self, partition: Partition) -> Option<watch::Receiver<PartitionStatus>> {
         Some(self.partitions.get(partition.0 as usize)?.subscribe())
     }
@@ -134,11 +144,28 @@ impl RouterStatus {
         self.halted.subscribe()
     }
 
-    /// Whether every partition that this router owns is moving.
+    /// Whether every partition that this router owns is moving, and the log is not halted.
     pub fn is_ready(&self) -> bool {
-        self.partitions.iter().all(|status| {
-            matches!(status.borrow().state, PartitionState::Live | PartitionState::Elsewhere)
-        })
+        let halted = self.halted.borrow().is_some();
+        !halted
+            && self.partitions.iter().all(|status| {
+                matches!(status.borrow().state, PartitionState::Live | PartitionState::Elsewhere)
+            })
+    }
+
+    /// Looks at how far a partition is behind; one that is another router's affair is not.
+    fn measure(&self, partition: Partition, status: &PartitionStatus) -> Lag {
+        let Some(lag) = self.lags.get(partition.0 as usize) else { return Lag::NONE };
+        let mut lag = lag.lock().unwrap_or_else(PoisonError::into_inner);
+        if status.state == PartitionState::Elsewhere {
+            *lag = PartitionLag::default();
+            return Lag::NONE;
+        }
+        let next = status.applied.next_offset();
+        if let Some(time_ms) = status.applied_time_ms {
+            lag.learn(next, time_ms);
+        }
+        lag.look(now_ms(), self.log.known_end(partition), next)
     }
 
     pub(crate) fn all_elsewhere(&self) {
@@ -155,7 +182,8 @@ impl RouterStatus {
         self.partitions.get(stream.partition.0 as usize).cloned()
     }
 
-    pub(crate) fn halt(&self, partition: Partition, reason: Halt) {
+    /// Halts the log, as one's own worker would: for what was found elsewhere.
+    pub fn halt(&self, partition: Partition, reason: Halt) {
         self.halted.send_if_modified(|halted| {
             let first = halted.is_none();
             if first {

@@ -3,7 +3,7 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -92,8 +92,27 @@ export class Node {
   }
 }
 
-/** Reads what the node prints, one fact a line. */
+/** `meridian console` for the two regions of a development node; `stop` ends it. */
+export async function startConsole(node) {
+  const config = join(node.data, 'console.toml');
+  const regions = node.regions.map(({ name, client }) => `[regions.${name}]\nurl = "${client}"\n`);
+  const key = '[[auth.keys]]\nid = "development"\nalgorithm = "HS256"\nsecret_file = "development.key"\n';
+  await writeFile(config, `[node]\nregion = "region-1"\n${regions.join('')}${key}`);
+  const options = ['console', '--config', config, '--listen', '127.0.0.1:0'];
+  for (const { name, admin } of node.regions) options.push('--edge', `${name}/node-of-${name}=${new URL(admin).host}`);
+  const child = spawn(BIN, options, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = await once(createInterface({ input: child.stdout }), 'line');
+  const stop = async () => {
+    const exit = once(child, 'exit');
+    child.kill('SIGTERM');
+    await exit;
+  };
+  return { url: line.replace('Open the console: ', ''), stop };
+}
+
+/** Reads what the node prints, one fact a line; of several regions, all addresses are in `regions`. */
 function facts(child) {
+  const regions = [];
   const found = {};
   const lines = createInterface({ input: child.stdout });
   return new Promise((done, failed) => {
@@ -101,10 +120,12 @@ function facts(child) {
     child.once('error', failed);
     lines.on('line', (line) => {
       const [name, value] = line.split(' ');
+      if (name === 'region') regions.push({ name: value });
+      if (regions.length > 0 && (name === 'client' || name === 'admin')) regions.at(-1)[name] = value;
       if (!FACTS.includes(name)) return;
       // Of several regions, the first.
       found[name === 'certificate-hash' ? 'certificateHash' : name] ??= value;
-      if (Object.keys(found).length === FACTS.length) done(found);
+      if (Object.keys(found).length === FACTS.length) done({ ...found, regions });
     });
   });
 }

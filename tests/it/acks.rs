@@ -1,10 +1,10 @@
 //! Acknowledged positions of named subscribers.
 
-use meridian_client::Transport;
+use meridian_client::{Client, From, Publish, Subscription, Transport};
 use serde_json::{Value, json};
 
-use crate::client::token;
-use crate::node::Node;
+use crate::client::{next_ids, token};
+use crate::node::{Node, eventually_async};
 use crate::peer::Peer;
 
 /// Publishes and takes these events; the cursor of each.
@@ -27,6 +27,63 @@ async fn resumed(node: &Node, transport: Transport, channel: &str, count: usize)
     let mut peer = Peer::subscriber(node, transport, &token("ann"), "kiosk").await;
     peer.subscribe(channel, json!({ "acked": true })).await;
     peer.event_ids(channel, count).await
+}
+
+/// Publishes events and takes them; the cursor of each.
+pub(crate) async fn take_new(
+    client: &Client,
+    room: &mut Subscription,
+    ids: &[&str],
+) -> Vec<String> {
+    let mut cursors = Vec::new();
+    for &id in ids {
+        let event = Publish::json(room.channel(), "1").id(id);
+        let stored = client.publish(event).await.expect("acknowledged");
+        cursors.push(stored.cursor.expect("a cursor"));
+    }
+    assert_eq!(next_ids(room, ids.len()).await, ids);
+    cursors
+}
+
+/// A subscriber that knows nothing, once its region has heard of this acknowledged position.
+pub(crate) async fn resumed_at(
+    connect: impl AsyncFn() -> Client,
+    channel: &str,
+    cursor: &str,
+) -> (Client, Subscription) {
+    eventually_async("the acknowledged position", || async {
+        let client = connect().await;
+        let room = client.subscribe(channel, From::Acked).await.expect("a subscription");
+        (room.cursor() == Some(cursor)).then_some((client, room))
+    })
+    .await
+}
+
+/// A subscriber that changes between two regions (0 and 1) and keeps nothing but its name.
+pub(crate) async fn go_on_with_nothing_but_a_name(connect: impl AsyncFn(usize) -> Client) {
+    let channel = "room:acks";
+    let at = |region: usize| {
+        let connect = &connect;
+        async move || connect(region).await
+    };
+    let client = connect(0).await;
+    let mut room = client.subscribe(channel, From::Now).await.expect("a subscription");
+    let cursors = take_new(&client, &mut room, &["a", "b", "c", "d"]).await;
+    client.ack(channel, &cursors[0]).await.expect("acknowledged");
+    // Waits for its turn, and goes when its session ends.
+    client.ack(channel, &cursors[1]).await.expect("acknowledged");
+    drop((room, client));
+
+    let (client, mut room) = resumed_at(at(1), channel, &cursors[1]).await;
+    assert_eq!(next_ids(&mut room, 2).await, ["c", "d"]);
+    client.ack(channel, &cursors[3]).await.expect("acknowledged");
+    drop((room, client));
+
+    let (client, mut room) = resumed_at(at(0), channel, &cursors[3]).await;
+    take_new(&client, &mut room, &["e"]).await;
+    client.reset_ack(channel, &cursors[0]).await.expect("acknowledged");
+    let (_client, mut room) = resumed_at(at(1), channel, &cursors[0]).await;
+    assert_eq!(next_ids(&mut room, 4).await, ["b", "c", "d", "e"]);
 }
 
 on_both! {

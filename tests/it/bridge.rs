@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_client::{From, Transport};
 use meridian_core::seams::Log as _;
 use meridian_core::vocabulary::{LogName, Offset, Partition, Position, Prev, Stream};
 use meridian_kafka::{KafkaLog, Options};
@@ -23,9 +25,10 @@ use rdkafka::{ClientConfig, Offset as At, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::SECRET;
-use crate::client::{Rights, token, token_with};
-use crate::node::eventually_within;
+use crate::client::{Rights, next_event, token, token_with};
+use crate::node::{eventually_within, terminate};
 use crate::request::{self, Request};
+use crate::servers::Regions;
 
 const TOPIC: &str = "shop.orders";
 const PARTITIONS: i32 = 3;
@@ -33,9 +36,9 @@ const KEYS: u64 = 20;
 /// A killed bridge's partitions are free after its session.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Kafka and one bridge at a time. Everything ends with it.
+/// Kafka and a bridge. Everything ends with it.
 struct World {
-    stack: Stack,
+    stack: Arc<Stack>,
     dir: tempfile::TempDir,
     child: Option<Child>,
     admin: SocketAddr,
@@ -44,13 +47,15 @@ struct World {
 impl World {
     async fn start() -> Self {
         let stack = Stack::start(Counts { kafka: 1, ..Counts::default() });
-        let admin: AdminClient<DefaultClientContext> = client(&stack).create().expect("a client");
-        let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
-        let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
-        assert!(made[0].is_ok(), "{made:?}");
+        make_topic(&stack).await;
+        Self::beside(Arc::new(stack), "n1").await
+    }
+
+    /// A bridge of this name.
+    async fn beside(stack: Arc<Stack>, name: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let text = format!(
-            "[listen]\nadmin = '127.0.0.1:0'\n[kafka]\nbootstrap = '{}'\npartitions = 4\nreplication = 1\n\
+            "[listen]\nadmin = '127.0.0.1:0'\n[node]\nname = '{name}'\n[kafka]\nbootstrap = '{}'\npartitions = 4\nreplication = 1\n\
              [redis]\nurl = 'redis://127.0.0.1:1'\n[postgres]\nurl = 'postgres://127.0.0.1:1/x'\n\
              [[auth.keys]]\nid = 'main'\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n\
              [namespaces.orders]\nsubscribe = ['tenant']\n\
@@ -84,6 +89,15 @@ impl World {
         })
         .await;
         self.child = Some(child);
+    }
+
+    /// Asks it to end, and waits until it has.
+    async fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        terminate(&child);
+        let ended = || child.try_wait().expect("the process is ours");
+        let status = eventually_within(PATIENCE, "the bridge's end", ended).await;
+        assert!(status.success(), "{}", self.log());
     }
 
     /// `kill -9`.
@@ -135,6 +149,13 @@ impl Drop for World {
             eprintln!("the bridge's log ends with:\n{}", &log[from..]);
         }
     }
+}
+
+async fn make_topic(stack: &Stack) {
+    let admin: AdminClient<DefaultClientContext> = client(stack).create().expect("a client");
+    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+    let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
+    assert!(made[0].is_ok(), "{made:?}");
 }
 
 fn client(stack: &Stack) -> ClientConfig {
@@ -300,4 +321,94 @@ async fn each_record_of_a_topic_is_one_event() {
     let total: usize = events(&log).await.values().map(Vec::len).sum();
     assert_eq!(total, produced.events() + anew);
     log.close().await;
+}
+
+/// Waits until the log holds each record's event, once and in its key's order.
+async fn all_bridged(log: &KafkaLog, produced: &Produced) {
+    let bridged = async {
+        while events(log).await != produced.numbers {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, bridged).await;
+    assert!(in_time.is_ok(), "{:?} of {:?}", events(log).await, produced.numbers);
+}
+
+/// Partitions change hands: to one that joins, from one that is killed, from one that ends, and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn bridges_share_a_topic_and_take_over() {
+    let mut first = World::start().await;
+    let mut options = Options::new(first.stack.kafka());
+    options.topics.replication = Some(1);
+    let log =
+        KafkaLog::open(options, LogName::parse("global").expect("a name")).await.expect("a log");
+    let producer = client(&first.stack).create().expect("a producer");
+    let mut produced = Produced::default();
+    produced.produce(&producer, 1000);
+    let mut second = World::beside(first.stack.clone(), "n2").await;
+    produced.produce(&producer, 1000);
+    all_bridged(&log, &produced).await;
+    produced.produce(&producer, 1000);
+    first.kill();
+    all_bridged(&log, &produced).await;
+    first.spawn().await;
+    produced.produce(&producer, 1000);
+    second.stop().await;
+    produced.produce(&producer, 1000);
+    all_bridged(&log, &produced).await;
+    first.stop().await;
+    log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_whose_name_another_takes_ends_and_says_so() {
+    let mut first = World::start().await;
+    let _second = World::beside(first.stack.clone(), "n1").await;
+    let mut child = first.child.take().expect("a child");
+    let ended = || child.try_wait().expect("the process is ours");
+    let ended = eventually_within(PATIENCE, "the first one's end", ended).await;
+    assert!(!ended.success());
+    assert!(first.log().contains("each needs a `node.name` of its own"), "{}", first.log());
+}
+
+/// The whole way: a domain topic, the bridge, the log, both regions' routers and edges, a client.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_bridged_reaches_clients_of_every_region() {
+    let mut regions = Regions::start().await;
+    make_topic(&regions.stack).await;
+    let route = format!(
+        "[bridge.routes.orders]\ntopic = '{TOPIC}'\ntenant = 'acme'\nchannel = 'room:{{key}}'\nfields = ['/n']\n"
+    );
+    regions.add_bridge("bridge1", 1, &route).await;
+    let mut readers = Vec::new();
+    for region in [1, 2] {
+        for transport in [Transport::WebSocket, Transport::WebTransport] {
+            let door = regions.door(region, transport).token(token("reader"));
+            let client = door.connect().await.expect("a connection");
+            let room = client.subscribe("room:k0", From::Now).await.expect("a subscription");
+            readers.push((client, room));
+        }
+    }
+    let producer: ThreadedProducer<_> = client(&regions.stack).create().expect("a producer");
+    let mut numbers = 0..600u32;
+    for round in 0..3 {
+        for n in numbers.by_ref().take(200) {
+            let payload = json!({ "n": n, "secret": "x" }).to_string();
+            let record = BaseRecord::to(TOPIC).partition(0).key("k0").payload(&payload);
+            producer.send(record).map_err(|(error, _)| error).expect("room");
+        }
+        producer.flush(Duration::from_secs(30)).expect("stored");
+        for (reader, (_, room)) in readers.iter_mut().enumerate() {
+            for n in round * 200..(round + 1) * 200 {
+                let event = next_event(room).await;
+                let data: Value = serde_json::from_slice(&event.body.data).expect("JSON");
+                assert_eq!(data, json!({ "n": n }), "reader {reader}");
+                // Somewhere in the middle of the work.
+                if reader == 0 && n == round * 200 + 20 {
+                    regions.kill("bridge1");
+                    regions.revive("bridge1").await;
+                }
+            }
+        }
+    }
 }

@@ -77,6 +77,11 @@ pub(crate) async fn go_on_elsewhere(
     }
 }
 
+/// A token of somebody who may change how nodes work.
+pub(crate) fn operator_token() -> String {
+    token_with("olga", &Rights { roles: &["meridian-operator"], ..Rights::default() })
+}
+
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }

@@ -20,7 +20,7 @@ async fn node() -> Node {
 
 /// Ann's token under a key id, signed with a private key.
 fn signed(id: &str, pem: &str) -> String {
-    let key = SigningKey::es256_pem(id, pem).expect("a private key on P-256");
+    let key = SigningKey::from_pem(id, pem).expect("a private key on P-256");
     mint(&key, &claims("ann"), now_ms()).expect("claims within the bounds")
 }
 

@@ -7,7 +7,9 @@ fn help_names_every_command_and_has_examples() {
     let place = Place::new();
     let help = place.meridian(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["dev", "edge", "router", "migrate", "log", "token", "check-config"] {
+    for command in
+        ["dev", "edge", "router", "migrate", "console", "log", "region", "token", "check-config"]
+    {
         assert!(help.stdout.contains(command), "{}", help.stdout);
         let own = place.meridian(&[command, "--help"]);
         assert!(own.stdout.contains("Examples:"), "{}", own.stdout);

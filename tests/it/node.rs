@@ -16,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What every node here knows: one key, and a namespace for each kind of policy.
-const BASE: &str = r#"
+pub(crate) const BASE: &str = r#"
 [[auth.keys]]
 id = "main"
 algorithm = "HS256"
@@ -135,9 +135,7 @@ impl Node {
 
     /// Asks it to end in order.
     pub(crate) fn terminate(&self) {
-        let pid = self.process.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(status.success());
+        terminate(&self.process);
     }
 
     /// Waits for its end.
@@ -238,6 +236,13 @@ pub(crate) async fn eventually_within<T>(
         assert!(began.elapsed() < within, "waited {within:?} in vain for {what}");
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Asks a process of ours to end in order.
+pub(crate) fn terminate(child: &Child) {
+    let pid = child.id().to_string();
+    let status = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+    assert!(status.success());
 }
 
 /// The same where looking takes time.

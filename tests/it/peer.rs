@@ -82,6 +82,14 @@ impl Peer {
         Opening::new().open(node, transport).await.expect("a session")
     }
 
+    /// The same over WebSocket at an address.
+    pub(crate) async fn open_at(at: SocketAddr) -> Self {
+        let options = raw::Options::new(at, "/v1/ws".to_owned());
+        let opened = in_time("the upgrade", raw::WebSocket::open(&options)).await;
+        let link = Link::WebSocket(Box::new(opened.expect("a session")));
+        Self { link, inbox: VecDeque::new(), last_id: 0 }
+    }
+
     /// Opens a session and connects.
     pub(crate) async fn connect(node: &Node, transport: Transport, token: &str) -> Self {
         let mut peer = Self::open(node, transport).await;

@@ -18,7 +18,7 @@ const ELSEWHERE: &str = "[regions.far]\nurl = \"https://far.example\"\n";
 const BOTH: [Transport; 2] = [Transport::WebSocket, Transport::WebTransport];
 
 async fn operator(node: &Node, method: &'static str, body: Option<Value>) -> Answer {
-    let request = Request::new(method, "/ops/v1/redirect");
+    let request = Request::new(method, "/ops/v1/redirect").by_operator();
     let request = match body {
         Some(body) => request.body("application/json", body.to_string()),
         None => request,
@@ -181,8 +181,17 @@ async fn orders_that_make_no_sense_are_refused() {
     assert_eq!(status(late).await, 400);
     let simple =
         Request::new("POST", "/ops/v1/redirect").body("text/plain", "{\"region\":\"far\"}");
-    assert_eq!(simple.send(node.admin).await.expect("an answer").status, 415);
+    assert_eq!(simple.by_operator().send(node.admin).await.expect("an answer").status, 415);
     assert_eq!(operator(&node, "PUT", None).await.status, 405);
+    for (token, status) in [(None, 401), (Some(token("ann")), 403)] {
+        let order = Request::new("POST", "/ops/v1/redirect")
+            .body("application/json", json!({ "region": "far" }).to_string());
+        let order = match token {
+            Some(token) => order.header("Authorization", &format!("Bearer {token}")),
+            None => order,
+        };
+        assert_eq!(order.send(node.admin).await.expect("an answer").status, status);
+    }
     let answer = operator(&node, "GET", None).await;
     assert_eq!((answer.status, &read(&answer)["redirect"]), (200, &Value::Null));
 }

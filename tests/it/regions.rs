@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use meridian_client::{CertificateHash, Choice, Client, From, Publish, Transport};
+use meridian_client::{Builder, CertificateHash, Choice, Client, From, Publish, Transport};
 use serde_json::Value;
 
+use crate::acks::go_on_with_nothing_but_a_name;
 use crate::client::{go_on_elsewhere, next_ids, token};
 use crate::node::{Node, eventually_async};
 use crate::request;
@@ -20,15 +21,16 @@ async fn two_regions() -> (Node, [Place; 2]) {
     (node, places)
 }
 
-async fn connect((address, certificate): Place, transport: Transport, user: &str) -> Client {
+async fn connect(place: Place, transport: Transport, user: &str) -> Client {
+    builder(place, transport, user).connect().await.expect("a connection")
+}
+
+fn builder((address, certificate): Place, transport: Transport, user: &str) -> Builder {
     Client::builder(format!("http://{address}"))
         .certificate_hash(certificate)
         .transport(Choice::Only(transport))
         .connect_timeout(Duration::from_secs(30))
         .token(token(user))
-        .connect()
-        .await
-        .expect("a connection")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,6 +72,16 @@ async fn a_cursor_of_one_region_goes_on_in_the_other() {
     let connect =
         async |at: usize, transport, user: &str| connect(places[at], transport, user).await;
     go_on_elsewhere(20, connect).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_position_of_one_region_goes_on_in_the_other() {
+    let (_node, places) = two_regions().await;
+    let connect = async |at: usize| {
+        let door = builder(places[at], Transport::WebSocket, "ann").subscriber("kiosk");
+        door.connect().await.expect("a connection")
+    };
+    go_on_with_nothing_but_a_name(connect).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,8 @@ use meridian_client::Io;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::client::operator_token;
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -46,6 +48,13 @@ impl Answer {
         }
     }
 
+    /// The same of the admin listener, which tells no action.
+    pub(crate) fn assert_refused(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!((&self.json()["code"], &self.json()["status"]), (&code.into(), &status.into()));
+    }
+
     fn parse(bytes: &[u8]) -> io::Result<Self> {
         let broken = || io::Error::new(io::ErrorKind::UnexpectedEof, "not a whole answer");
         let text = String::from_utf8_lossy(bytes);
@@ -70,6 +79,11 @@ impl Request {
         Self::new("POST", "/v1/publish")
             .header("Authorization", &format!("Bearer {token}"))
             .body("application/json", body.to_string())
+    }
+
+    /// From an operator.
+    pub(crate) fn by_operator(self) -> Self {
+        self.header("Authorization", &format!("Bearer {}", operator_token()))
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {

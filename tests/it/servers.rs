@@ -6,12 +6,16 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meridian_client::{Builder, CertificateHash, Choice, Client, Transport};
 use meridian_stack::{Counts, Stack};
+use serde_json::json;
+use sqlx::Connection as _;
 
-use crate::node::{eventually_async, eventually_within};
+use crate::client::token;
+use crate::node::{LOOK_EVERY, eventually_async, eventually_within};
+use crate::request::Request;
 use crate::{SECRET, certificate, request};
 
 /// A busy machine starts a broker's clients slowly.
@@ -24,8 +28,26 @@ pub(crate) struct Regions {
     processes: Vec<Process>,
     certificate: CertificateHash,
     clients: [SocketAddr; 2],
+    kafka_lines: String,
     /// By process.
     admins: HashMap<String, SocketAddr>,
+}
+
+/// What is started.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    /// Brokers: 1 or 3.
+    pub(crate) kafka: u32,
+    /// 1 or 2.
+    pub(crate) regions: usize,
+    /// Lines of `[kafka]` besides.
+    pub(crate) kafka_lines: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { kafka: 1, regions: 2, kafka_lines: "" }
+    }
 }
 
 struct Process {
@@ -37,39 +59,75 @@ struct Process {
 impl Regions {
     /// Starts everything; returns when all of it is ready.
     pub(crate) async fn start() -> Self {
-        let stack = Stack::start(Counts { redis: 2, postgres: 2, kafka: 1, ..Counts::default() });
+        Self::start_with(Setup::default()).await
+    }
+
+    /// The same with other servers.
+    pub(crate) async fn start_with(setup: Setup) -> Self {
+        let mut regions = Self::prepare_with(setup);
+        // The routers make the log; an edge that comes first would do as well.
+        for kind in ["router", "edge"] {
+            for region in 1..=setup.regions {
+                regions.spawn(&format!("{kind}{region}")).await;
+            }
+        }
+        regions
+    }
+
+    /// Starts the servers, and configures what is to run on them: `revive` starts that.
+    pub(crate) fn prepare() -> Self {
+        Self::prepare_with(Setup::default())
+    }
+
+    fn prepare_with(setup: Setup) -> Self {
+        let Setup { kafka, regions: count, kafka_lines } = setup;
+        let each = u32::try_from(count).expect("a small number");
+        let counts = Counts { redis: each, postgres: each, kafka, ..Counts::default() };
+        let stack = Stack::start(counts);
         let dir = tempfile::tempdir().expect("a directory");
         let certificate = certificate::write(dir.path());
         let clients = [free_address(), free_address()];
+        let replication = if kafka == 1 { 1 } else { 3 };
         let mut regions = Self {
             stack,
             dir,
             processes: Vec::new(),
             certificate,
             clients,
+            kafka_lines: format!("replication = {replication}\n{kafka_lines}"),
             admins: HashMap::new(),
         };
-        for region in 1..=2 {
+        for region in 1..=count {
             regions.configure(&format!("edge{region}"), region);
             regions.configure(&format!("router{region}"), region);
             regions.migrate(region);
         }
-        // The routers make the log; an edge that comes first would do as well.
-        for name in ["router1", "router2", "edge1", "edge2"] {
-            regions.spawn(name).await;
-        }
         regions
+    }
+
+    /// Another command of `meridian`; the processes' configurations are `edge1.toml` and so on.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command();
+        command.args(arguments).current_dir(self.dir.path());
+        command
     }
 
     /// A client whose home is this region (1 or 2), and which may go to the other.
     pub(crate) fn door(&self, region: usize, transport: Transport) -> Builder {
-        let url = |region: usize| format!("http://{}", self.clients[region - 1]);
-        Client::builder(url(region))
-            .region(url(3 - region))
+        self.only_door(region, transport).region(self.url(3 - region))
+    }
+
+    /// A client that knows no other region.
+    pub(crate) fn only_door(&self, region: usize, transport: Transport) -> Builder {
+        Client::builder(self.url(region))
             .certificate_hash(self.certificate)
             .transport(Choice::Only(transport))
             .reconnect_delay(Duration::from_millis(50), Duration::from_millis(500))
             .connect_timeout(Duration::from_secs(30))
+    }
+
+    fn url(&self, region: usize) -> String {
+        format!("http://{}", self.clients[region - 1])
     }
 
     /// `kill -9` of `edge1`, `router2`, `redis1`, `pg2` or `kafka1`.
@@ -86,7 +144,7 @@ impl Regions {
 
     /// Starts again what was killed; returns when it is ready.
     pub(crate) async fn revive(&mut self, name: &str) {
-        if name.starts_with("edge") || name.starts_with("router") {
+        if self.admins.contains_key(name) {
             self.spawn(name).await;
         } else {
             self.stack.restart(name);
@@ -104,20 +162,104 @@ impl Regions {
         self.spawn(name).await;
     }
 
+    /// Starts another edge of a region, say `edge11` beside `edge1`; where its clients connect.
+    pub(crate) async fn add_edge(&mut self, name: &str, region: usize) -> SocketAddr {
+        self.configure(name, region);
+        let (usual, own) = (self.clients[region - 1], free_address());
+        let text = std::fs::read_to_string(self.config(name)).expect("a file of ours");
+        let text = text.replace(&format!("client = '{usual}'"), &format!("client = '{own}'"));
+        std::fs::write(self.config(name), text).expect("a file of ours");
+        self.spawn(name).await;
+        own
+    }
+
+    /// Where clients of a region (1 or 2) connect.
+    pub(crate) fn client(&self, region: usize) -> SocketAddr {
+        self.clients[region - 1]
+    }
+
+    /// The admin address of a process.
+    pub(crate) fn admin(&self, name: &str) -> SocketAddr {
+        self.admins[name]
+    }
+
+    /// Starts a bridge with these routes.
+    pub(crate) async fn add_bridge(&mut self, name: &str, region: usize, routes: &str) {
+        self.configure(name, region);
+        let config = self.config(name);
+        let text = std::fs::read_to_string(&config).expect("a file of ours");
+        std::fs::write(&config, text + routes).expect("a file of ours");
+        self.spawn(name).await;
+    }
+
     /// Has a process end in order, and waits for that.
     pub(crate) async fn terminate(&mut self, name: &str) {
         let at = self.processes.iter().position(|process| process.name == name);
         let mut process = self.processes.remove(at.expect("a process of ours"));
-        let pid = process.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(told.success());
+        crate::node::terminate(&process.child);
         let child = &mut process.child;
         let ended = || child.try_wait().expect("the process is ours");
         let status = eventually_within(PATIENCE, "a process that ends in order", ended).await;
         assert!(status.success(), "{name}: {status}: {}", self.log(name));
     }
 
-    /// Waits until a router's `/readyz` says this.
+    /// Waits until a process has ended by itself, in order.
+    pub(crate) async fn ends(&mut self, name: &str) {
+        let at = self.processes.iter().position(|process| process.name == name);
+        let mut process = self.processes.remove(at.expect("a process of ours"));
+        let child = &mut process.child;
+        let ended = || child.try_wait().expect("the process is ours");
+        let status = eventually_within(PATIENCE, "a process that ends by itself", ended).await;
+        assert!(status.success(), "{name}: {status}: {}", self.log(name));
+    }
+
+    /// SIGSTOP of a process of ours.
+    pub(crate) fn pause(&self, name: &str) {
+        self.signal("-STOP", name);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self, name: &str) {
+        self.signal("-CONT", name);
+    }
+
+    fn signal(&self, signal: &str, name: &str) {
+        let process = self.processes.iter().find(|process| process.name == name);
+        let pid = process.expect("a process of ours").child.id().to_string();
+        let told = Command::new("kill").args([signal, &pid]).status().expect("kill runs");
+        assert!(told.success());
+    }
+
+    /// Runs another command on a process's configuration; what it printed.
+    pub(crate) fn run(&self, arguments: &[&str], name: &str) -> String {
+        let config = self.config(name);
+        let done = command().args(arguments).arg("--config").arg(config).output();
+        let done = done.expect("the built command starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("text")
+    }
+
+    /// A publish over HTTP in a region (1 or 2).
+    pub(crate) async fn publish(&self, region: usize, channel: &str, id: &str) -> request::Answer {
+        let event = json!({ "channel": channel, "id": id, "data": 1 });
+        let request = Request::publish(&token("http"), &event);
+        request.send(self.clients[region - 1]).await.expect("an answer")
+    }
+
+    /// Runs a statement on a region's Postgres.
+    pub(crate) async fn sql(&self, region: u32, statement: &'static str) {
+        let mut connection =
+            sqlx::PgConnection::connect(self.stack.postgres(region)).await.expect("a connection");
+        sqlx::raw_sql(statement).execute(&mut connection).await.expect("done");
+    }
+
+    /// What a process answers on its admin address.
+    pub(crate) async fn asked(&self, name: &str, path: &str) -> request::Answer {
+        let admin = self.admins[name];
+        eventually_async(path, || async move { request::get(admin, path).await.ok() }).await
+    }
+
+    /// Waits until a process's `/readyz` says this.
     pub(crate) async fn tells(&self, name: &str, what: &str) {
         let admin = self.admins[name];
         eventually_async(what, || async move {
@@ -138,7 +280,7 @@ impl Regions {
              [listen]\nclient = '{}'\nadmin = '{admin}'\nworkers = 2\n\
              [tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\nplain_tcp = true\n\
              [storage]\ndir = '{name}'\n\
-             [kafka]\nbootstrap = '{}'\npartitions = 8\nreplication = 1\n\
+             [kafka]\nbootstrap = '{}'\npartitions = 8\n{}\n\
              [redis]\nurl = '{redis}'\n\
              [postgres]\nurl = '{postgres}'\nplain = true\n\
              [regions.region-1]\nurl = 'http://{}'\n[regions.region-2]\nurl = 'http://{}'\n\
@@ -146,10 +288,33 @@ impl Regions {
              [namespaces.room]\nsubscribe = ['tenant']\npublish = ['tenant']\n",
             self.clients[region - 1],
             stack.kafka(),
+            self.kafka_lines,
             self.clients[0],
             self.clients[1],
         );
         std::fs::write(self.config(name), text).expect("a file of ours");
+    }
+
+    /// Has a process that is not started yet configured with these keys of `[node]` besides.
+    pub(crate) fn amend_node(&self, name: &str, keys: &str) {
+        let path = self.config(name);
+        let text = std::fs::read_to_string(&path).expect("a file of ours");
+        std::fs::write(path, text.replacen("[node]\n", &format!("[node]\n{keys}\n"), 1))
+            .expect("ours");
+    }
+
+    /// What `GET /v1/regions` answers in a region.
+    pub(crate) async fn state(&self, region: usize) -> serde_json::Value {
+        let answer =
+            request::get(self.clients[region - 1], "/v1/regions").await.expect("an answer");
+        serde_json::from_str(&answer.body).expect("JSON")
+    }
+
+    /// A metric's value in a process.
+    pub(crate) async fn metric(&self, name: &str, metric: &str) -> Option<f64> {
+        let answer = request::get(self.admins[name], "/metrics").await.ok()?;
+        let line = answer.body.lines().find(|line| line.starts_with(metric))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     fn config(&self, name: &str) -> PathBuf {
@@ -164,34 +329,41 @@ impl Regions {
     }
 
     async fn spawn(&mut self, name: &str) {
+        self.launch(name);
+        self.ready(name).await;
+    }
+
+    /// Waits until a process that was launched is ready.
+    pub(crate) async fn ready(&mut self, name: &str) {
+        let (admin, began) = (self.admins[name], Instant::now());
+        loop {
+            let log = self.log(name);
+            let process = self.processes.iter_mut().find(|process| process.name == name);
+            let exit = process.expect("a process of ours").child.try_wait();
+            assert!(matches!(exit, Ok(None)), "{name} ended: {exit:?}: {log}");
+            if request::get(admin, "/readyz").await.is_ok_and(|answer| answer.status == 200) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{name} is not ready: {log}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Starts a process, ready or not.
+    pub(crate) fn launch(&mut self, name: &str) {
         let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let log = self.dir.path().join(format!("{name}.log"));
         let log = File::options().append(true).create(true).open(log).expect("a file of ours");
-        let out = self.dir.path().join(format!("{name}.out"));
-        let mut child = command()
+        let child = command()
             .arg(kind)
             .arg("--config")
             .arg(self.config(name))
             .current_dir(self.dir.path())
-            .stdout(File::create(&out).expect("a file of ours"))
+            .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("the built command starts");
-        let admin = eventually_within(PATIENCE, name, || {
-            if let Ok(Some(status)) = child.try_wait() {
-                panic!("{name} ended with {status}: {}", self.log(name));
-            }
-            let text = std::fs::read_to_string(&out).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("admin http://"))?;
-            line.parse::<SocketAddr>().ok()
-        })
-        .await;
         self.processes.push(Process { name: name.to_owned(), child });
-        eventually_async(name, || async move {
-            let answer = request::get(admin, "/readyz").await.ok()?;
-            (answer.status == 200).then_some(())
-        })
-        .await;
     }
 }
 

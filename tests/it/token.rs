@@ -2,7 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use meridian_core::auth::{Action, TokenError, VerificationKey, Verifier, VerifierOptions};
+use meridian_core::auth::{
+    Action, Algorithm, TokenError, VerificationKey, Verifier, VerifierOptions,
+};
 use meridian_core::vocabulary::Channel;
 
 use super::*;
@@ -68,13 +70,19 @@ fn every_option_reaches_the_token() {
 #[test]
 fn a_private_key_signs_what_its_public_key_verifies() {
     let place = Place::new();
-    let private = test_key("es256-private.pem");
-    let run = place.meridian(&["token", "--pem", &private, "--tenant", "demo", "--user", "ann"]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let public = std::fs::read_to_string(test_key("es256-public.pem")).expect("a test key");
-    let key = VerificationKey::es256_pem("any", &public).expect("a good key");
-    assert!(verifier(key).verify(run.stdout.trim(), now_ms()).is_ok());
-    assert_eq!(hs256().verify(run.stdout.trim(), now_ms()), Err(TokenError::UnknownKey));
+    for (algorithm, name) in
+        [(Algorithm::Es256, "es256"), (Algorithm::Rs256, "rs256"), (Algorithm::EdDsa, "ed25519")]
+    {
+        let private = test_key(&format!("{name}-private.pem"));
+        let run =
+            place.meridian(&["token", "--pem", &private, "--tenant", "demo", "--user", "ann"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let public = std::fs::read_to_string(test_key(&format!("{name}-public.pem")));
+        let key = VerificationKey::from_pem("any", algorithm, &public.expect("a test key"));
+        let token = run.stdout.trim();
+        assert!(verifier(key.expect("a good key")).verify(token, now_ms()).is_ok(), "{algorithm}");
+        assert_eq!(hs256().verify(token, now_ms()), Err(TokenError::UnknownKey));
+    }
 }
 
 #[test]

@@ -3,10 +3,15 @@
 
 use std::time::Duration;
 
+use meridian_client::{Client, From, Transport};
+use meridian_core::seams::AckReader as _;
+use meridian_core::vocabulary::LogName;
+use meridian_kafka::{AckGroup, KafkaAcks};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::client::{go_on_elsewhere, token};
+use crate::acks::{go_on_with_nothing_but_a_name, resumed_at, take_new};
+use crate::client::{go_on_elsewhere, next_ids, token};
 use crate::servers::Regions;
 use crate::witnesses::{Cast, Witnesses};
 
@@ -26,6 +31,52 @@ async fn a_cursor_of_one_region_goes_on_in_the_other() {
         door.connect().await.expect("a connection")
     };
     go_on_elsewhere(10, connect).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_position_of_one_region_goes_on_in_the_other() {
+    let mut regions = Regions::start().await;
+    go_on_with_nothing_but_a_name(async |at| kiosk(&regions, 1 + at).await).await;
+
+    // A region that is gone, while the other one's router is away and back.
+    let channel = "room:gone";
+    let client = kiosk(&regions, 1).await;
+    let mut room = client.subscribe(channel, From::Now).await.expect("a subscription");
+    let cursors = take_new(&client, &mut room, &["a", "b", "c"]).await;
+    regions.kill("router2");
+    client.ack(channel, &cursors[1]).await.expect("acknowledged");
+    travels(&regions, &cursors[1]).await;
+    for part in ["edge1", "router1", "redis1", "pg1"] {
+        regions.kill(part);
+    }
+    drop((room, client));
+    regions.revive("router2").await;
+    let connect = async || kiosk(&regions, 2).await;
+    let (_client, mut room) = resumed_at(connect, channel, &cursors[1]).await;
+    assert_eq!(next_ids(&mut room, 1).await, ["c"]);
+}
+
+/// Waits until Kafka has an acknowledged position.
+async fn travels(regions: &Regions, cursor: &str) {
+    let log = LogName::parse("global").expect("a name");
+    let options = meridian_kafka::Options::new(regions.stack.kafka());
+    let acks = KafkaAcks::open(options, log).await.expect("a topic");
+    let (region, history) = ("witness".to_owned(), "none".to_owned());
+    let mut reader = acks.reader(AckGroup { region, history, session: Duration::from_secs(10) });
+    let arrival = async {
+        let mut found = false;
+        while !found {
+            let batch = reader.next().await.expect("a batch");
+            found = batch.acks.iter().any(|(_, ack)| ack.cursor.to_string() == cursor);
+        }
+    };
+    crate::node::in_time("an acknowledged position in Kafka", arrival).await;
+}
+
+/// A named subscriber of the region that keeps nothing.
+async fn kiosk(regions: &Regions, region: usize) -> Client {
+    let door = regions.door(region, Transport::WebSocket).token(token("ann"));
+    door.subscriber("kiosk").connect().await.expect("a connection")
 }
 
 /// `SEED` and `FAULTS` of the environment, or a random seed and as many faults as a test run has time for.

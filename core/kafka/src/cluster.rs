@@ -8,7 +8,7 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier,
     TopicReplication,
 };
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -129,7 +129,7 @@ impl Cluster {
 
 /// The ends of all partitions in one request per broker. `None`: that partition did not answer.
 pub(crate) fn ends(
-    consumer: &BaseConsumer<Context>,
+    consumer: &impl Consumer<Context>,
     topic: &str,
     partitions: u32,
     timeout: Duration,

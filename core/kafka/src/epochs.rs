@@ -71,6 +71,20 @@ impl EpochRecord {
             window_ms: self.window_ms,
         }
     }
+
+    /// From what another store noted of the incarnation; `None`: it is none of Kafka's.
+    pub fn of(incarnation: &Incarnation, options: &Options) -> Option<Self> {
+        let (cluster_id, topic_id) = incarnation.identity.split_once('/')?;
+        Some(Self {
+            epoch: incarnation.epoch.0,
+            topic: options.topic(&incarnation.log, incarnation.epoch),
+            cluster_id: cluster_id.to_owned(),
+            topic_id: topic_id.to_owned(),
+            partitions: incarnation.partitions,
+            window_records: incarnation.window_records,
+            window_ms: incarnation.window_ms,
+        })
+    }
 }
 
 /// A log's newest epoch, made and recorded if there is none. Blocks.
@@ -87,6 +101,19 @@ pub(crate) fn current(
     };
     verify(cluster, &newest)?;
     Ok(newest)
+}
+
+/// A log's epochs as they are recorded, in order; none: nobody has opened the log yet. Makes nothing.
+pub async fn recorded(options: Options, log: LogName) -> Result<Vec<EpochRecord>, OpenError> {
+    let recorded = blocking(move || {
+        let cluster = Cluster::connect(&options)?;
+        let topic = options.epochs_topic(&log);
+        match cluster.describe(&topic)? {
+            Some(_) => load(&cluster, &options, &topic, None),
+            None => Ok(Vec::new()),
+        }
+    });
+    recorded.await.ok_or(OpenError::Cancelled)?
 }
 
 /// Begins the next epoch of a log, which goes on from there: handles of the one before refuse appends
@@ -285,5 +312,8 @@ mod tests {
         }
         let incarnation = record.incarnation(&LogName::parse("global").unwrap());
         assert_eq!((incarnation.identity.as_str(), incarnation.epoch), ("c/t", Epoch(1)));
+        let mut options = Options::new("kafka:9092");
+        options.prefix = "m".to_owned();
+        assert_eq!(EpochRecord::of(&incarnation, &options), Some(record));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use meridian_core::seams::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};
-use meridian_core::vocabulary::{Cursor, LogName, Offset, Partition, Position, Record};
+use meridian_core::vocabulary::{Cursor, Epoch, LogName, Offset, Partition, Position, Record};
 use rdkafka::consumer::BaseConsumer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,6 +32,9 @@ pub struct KafkaLog {
     record: EpochRecord,
     options: Arc<Options>,
     state: watch::Receiver<LogState>,
+    successor: watch::Receiver<Option<Epoch>>,
+    /// Why the region halted the log.
+    held: watch::Sender<Option<String>>,
     tails: Arc<Tails>,
     /// Taken out when the log is dropped.
     clients: Option<Clients>,
@@ -54,9 +57,35 @@ impl KafkaLog {
             let (options, log) = (options.clone(), log.clone());
             move || Opened::open(&options, &log)
         });
-        let Opened { cluster, record, tails, writer, reading } =
-            opened.await.ok_or(OpenError::Cancelled)??;
-        let (sender, state) = watch::channel(LogState::Running);
+        let opened = opened.await.ok_or(OpenError::Cancelled)??;
+        Ok(Self::run(opened, options, &log, LogState::Running))
+    }
+
+    /// Opens an epoch as it was known before, without asking Kafka, which may be away: nothing is
+    /// appended or read until it said that the epoch still is the one known. `ends` is what is known of
+    /// the partitions' ends.
+    pub async fn resume(
+        options: Options,
+        log: LogName,
+        record: EpochRecord,
+        ends: Vec<(Partition, Offset)>,
+    ) -> Result<Self, OpenError> {
+        let options = Arc::new(options);
+        let opened = blocking({
+            let options = options.clone();
+            move || Opened::of(Arc::new(Cluster::connect(&options)?), record, &options)
+        });
+        let opened = opened.await.ok_or(OpenError::Cancelled)??;
+        for (partition, end) in ends {
+            opened.tails.advance(partition.0, end.0);
+        }
+        Ok(Self::run(opened, options, &log, LogState::Unproven))
+    }
+
+    fn run(opened: Opened, options: Arc<Options>, log: &LogName, first: LogState) -> Self {
+        let Opened { cluster, record, tails, writer, reading } = opened;
+        let (state_sender, state) = watch::channel(first);
+        let (successor_sender, successor) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.clone().run());
         tasks.spawn(writer.clone().probe(cluster.clone()));
@@ -66,23 +95,48 @@ impl KafkaLog {
             options: options.clone(),
             log: log.clone(),
             record: record.clone(),
-            state: sender,
+            state: state_sender,
+            successor: successor_sender,
         };
         tasks.spawn(watcher.run());
-        Ok(Self {
-            incarnation: record.incarnation(&log),
+        Self {
+            incarnation: record.incarnation(log),
             record,
             options,
             state,
+            successor,
+            held: watch::Sender::new(None),
             tails,
             clients: Some(Clients { writer, reading, _cluster: cluster }),
             tasks: Mutex::new(tasks),
-        })
+        }
     }
 
     /// Tells when this incarnation has ended, and why.
     pub fn state(&self) -> watch::Receiver<LogState> {
         self.state.clone()
+    }
+
+    /// Returns once another epoch of the log goes on, whatever became of this one.
+    pub async fn superseded(&self) {
+        if self.successor.clone().wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Refuses appends from now on, because the region halted the log; `None`: takes them again.
+    pub fn hold(&self, why: Option<String>) {
+        self.held.send_if_modified(|held| {
+            let changed = *held != why;
+            *held = why;
+            changed
+        });
+    }
+
+    /// Why nothing is appended until an operator goes on with the log.
+    pub fn halted(&self) -> Option<String> {
+        let ended = self.state.borrow().halted().map(ToString::to_string);
+        ended.or_else(|| self.held.borrow().clone())
     }
 
     /// What is recorded of this epoch.
@@ -103,21 +157,25 @@ impl KafkaLog {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    /// Why nothing is appended any more.
+    /// Why nothing is appended now.
     fn refusal(&self) -> Option<AppendError> {
-        match self.state.borrow().ended()? {
-            Ended::Superseded { .. } => Some(AppendError::WrongEpoch),
-            _ => Some(AppendError::Unavailable),
+        match &*self.state.borrow() {
+            LogState::Unproven => return Some(AppendError::Unavailable),
+            LogState::Ended(Ended::Superseded { .. }) => return Some(AppendError::WrongEpoch),
+            LogState::Ended(_) => return Some(AppendError::Halted),
+            LogState::Running => {}
         }
+        self.held.borrow().is_some().then_some(AppendError::Halted)
     }
 
     fn reading(&self) -> Result<&Arc<Reading>, LogError> {
-        match self.state.borrow().ended() {
-            // What a superseded epoch holds can still be read.
-            None | Some(Ended::Superseded { .. }) => {}
-            Some(_) => return Err(LogError::Unavailable),
+        let state = self.state.borrow();
+        if let Some(ended) = state.halted() {
+            return Err(LogError::Ended { why: ended.to_string() });
         }
-        self.clients.as_ref().map(|clients| &clients.reading).ok_or(LogError::Unavailable)
+        let proven = *state != LogState::Unproven;
+        let reading = self.clients.as_ref().map(|clients| &clients.reading);
+        reading.filter(|_| proven).ok_or(LogError::Unavailable)
     }
 
     fn place(&self, partition: Partition, offset: Offset) -> Appended {
@@ -191,12 +249,13 @@ impl Log for KafkaLog {
     async fn wait_for(&self, partition: Partition, offset: Offset) -> Result<(), LogError> {
         let reading = self.reading()?.clone();
         let mut state = self.state.clone();
-        let ended = state.wait_for(|state| {
-            matches!(state.ended(), Some(ended) if !matches!(ended, Ended::Superseded { .. }))
-        });
+        let ended = state.wait_for(|state| state.halted().is_some());
         tokio::select! {
             waited = reading.wait_for(partition.0, offset.0) => waited,
-            Ok(_) = ended => Err(LogError::Unavailable),
+            Ok(state) = ended => {
+                let why = state.halted().map(ToString::to_string).unwrap_or_default();
+                Err(LogError::Ended { why })
+            }
         }
     }
 }
@@ -229,10 +288,21 @@ impl Opened {
     fn open(options: &Arc<Options>, log: &LogName) -> Result<Self, OpenError> {
         let cluster = Arc::new(Cluster::connect(options)?);
         let record = epochs::current(&cluster, options, log)?;
+        let partitions = record.partitions;
+        let opened = Self::of(cluster, record, options)?;
+        opened.writer.warm_up(partitions, WARM_UP);
+        Ok(opened)
+    }
+
+    /// Asks nobody.
+    fn of(
+        cluster: Arc<Cluster>,
+        record: EpochRecord,
+        options: &Arc<Options>,
+    ) -> Result<Self, OpenError> {
         let tails = Arc::new(Tails::new(record.partitions));
         let (topic, partitions) = (record.topic.clone(), record.partitions);
         let writer = Writer::open(topic.clone(), options.clone(), tails.clone(), partitions)?;
-        writer.warm_up(partitions, WARM_UP);
         let consumer: BaseConsumer<Context> = options.consumer().create_with_context(Context)?;
         let reading = Reading::new(
             Arc::new(consumer),
@@ -243,6 +313,7 @@ impl Opened {
             options.request,
             options.watch,
         );
+        reading.know_ends();
         Ok(Self { cluster, record, tails, writer, reading: Arc::new(reading) })
     }
 }

@@ -86,6 +86,11 @@ impl Options {
         format!("{}.{log}.epochs", self.prefix)
     }
 
+    /// The compacted topic that acknowledged positions travel through, whatever the epoch.
+    pub fn acks_topic(&self, log: &LogName) -> String {
+        format!("{}.{log}.acks", self.prefix)
+    }
+
     /// Settings of every client.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

@@ -2,6 +2,7 @@
 //! Owns where each partition's reading stands; it joins no group and commits nothing.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset as At, TopicPartitionList};
 use tokio::sync::Notify;
 
@@ -35,6 +37,16 @@ pub(crate) struct Reader {
     topic: Arc<str>,
     partition: i32,
     standing: Option<Standing>,
+    last: Option<Given>,
+    /// The log does not hold what was read of it: nothing more is.
+    lost: Option<Offset>,
+}
+
+/// The last record that was given out, to be known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Given {
+    offset: u64,
+    digest: u64,
 }
 
 /// An assigned partition.
@@ -44,6 +56,8 @@ struct Standing {
     /// The offset of the next record to give out, or just behind the last one.
     next: u64,
     taken: VecDeque<LogRecord>,
+    /// What must come first: the record before `next`, as it was.
+    proof: Option<Given>,
     /// The end was reached before any record came since the assignment.
     only_end: bool,
     seen_any: bool,
@@ -60,6 +74,15 @@ pub(crate) enum Filled {
     Nothing,
     /// The place does not exist, or the partition can't be read.
     Failed,
+    /// The record before this place is not the one that was read there.
+    Lost,
+}
+
+/// Why a queue gave nothing.
+enum NotTaken {
+    Failed(KafkaError),
+    /// Another record stands here than was read before.
+    Lost(Offset),
 }
 
 impl Reader {
@@ -68,7 +91,19 @@ impl Reader {
         topic: Arc<str>,
         partition: u32,
     ) -> Self {
-        Self { consumer, topic, partition: partition as i32, standing: None }
+        let (standing, last, lost) = (None, None, None);
+        Self { consumer, topic, partition: partition as i32, standing, last, lost }
+    }
+
+    /// Nothing is read of a log that lost something.
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        match self.lost {
+            None => Ok(()),
+            Some(at) => {
+                let why = format!("the record at {} is not the one that was read there", at.0);
+                Err(LogError::Ended { why })
+            }
+        }
     }
 
     /// Whether the next record to give out is `from`, or the first behind it.
@@ -80,11 +115,23 @@ impl Reader {
         self.standing.is_some()
     }
 
-    /// Begins anew at an offset. Asks the client's main thread, which answers at once.
+    /// Begins anew at an offset. Asks the client's main thread, which answers at once. Who goes on
+    /// behind a record that was given out sees first whether it is still there: a log may have lost
+    /// its tail and grown again.
     pub(crate) fn stand_at(&mut self, from: u64) -> Result<(), LogError> {
+        let proof = self.last.filter(|last| last.offset + 1 == from);
+        self.stand(from, proof)
+    }
+
+    /// The same, where the record before is gone by retention.
+    pub(crate) fn stand_unproven_at(&mut self, from: u64) -> Result<(), LogError> {
+        self.stand(from, None)
+    }
+
+    fn stand(&mut self, from: u64, proof: Option<Given>) -> Result<(), LogError> {
         self.leave();
         let mut place = TopicPartitionList::with_capacity(1);
-        let offset = At::Offset(from as i64);
+        let offset = At::Offset(proof.map_or(from, |proof| proof.offset) as i64);
         place.add_partition_offset(&self.topic, self.partition, offset).map_err(unavailable)?;
         // Split off before the assignment: later, records would already be in the common queue.
         let queue = self.consumer.split_partition_queue(&self.topic, self.partition);
@@ -98,6 +145,7 @@ impl Reader {
             filled,
             next: from,
             taken: VecDeque::new(),
+            proof,
             only_end: false,
             seen_any: false,
             used: Instant::now(),
@@ -133,11 +181,7 @@ impl Reader {
                 return Filled::Records;
             }
             match standing.take_from_queue() {
-                Err(error) => {
-                    tracing::debug!(%error, topic = &*self.topic, self.partition, "can't be read");
-                    self.leave();
-                    return Filled::Failed;
-                }
+                Err(why) => return self.failed(why),
                 Ok(true) => continue,
                 Ok(false) if standing.only_end && !standing.seen_any => return Filled::OnlyEnd,
                 Ok(false) => {}
@@ -145,6 +189,20 @@ impl Reader {
             let woken = tokio::time::timeout_at(deadline, standing.filled.notified()).await;
             if woken.is_err() {
                 return Filled::Nothing;
+            }
+        }
+    }
+
+    fn failed(&mut self, why: NotTaken) -> Filled {
+        self.leave();
+        match why {
+            NotTaken::Failed(error) => {
+                tracing::debug!(%error, topic = &*self.topic, self.partition, "can't be read");
+                Filled::Failed
+            }
+            NotTaken::Lost(at) => {
+                self.lost = Some(at);
+                Filled::Lost
             }
         }
     }
@@ -164,6 +222,7 @@ impl Reader {
             standing.next = record.offset.0 + 1;
             given.push(record);
         }
+        self.last = given.last().map(Given::of).or(self.last);
         given
     }
 
@@ -179,35 +238,53 @@ impl Reader {
         self.standing.as_ref().map(|standing| standing.filled.clone())
     }
 
-    /// Takes out what the client has, without waiting.
-    pub(crate) fn look(&mut self) {
-        if let Some(standing) = &mut self.standing {
-            standing.used = Instant::now();
-            if standing.taken.is_empty() && standing.take_from_queue().is_err() {
-                self.leave();
+    /// Takes out what the client has, without waiting. Answers whether it can be read.
+    pub(crate) fn look(&mut self) -> bool {
+        let Some(standing) = &mut self.standing else { return true };
+        standing.used = Instant::now();
+        if !standing.taken.is_empty() {
+            return true;
+        }
+        match standing.take_from_queue() {
+            Ok(_) => true,
+            Err(why) => {
+                self.failed(why);
+                false
             }
         }
     }
 }
 
+impl Given {
+    fn of(record: &LogRecord) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (record.time_ms, &record.stored).hash(&mut hasher);
+        Self { offset: record.offset.0, digest: hasher.finish() }
+    }
+}
+
 impl Standing {
     /// Whether any record came.
-    fn take_from_queue(&mut self) -> Result<bool, KafkaError> {
+    fn take_from_queue(&mut self) -> Result<bool, NotTaken> {
         let (mut any, mut bytes) = (false, 0);
         while self.taken.len() < TAKE && bytes < TAKE_BYTES {
             match self.queue.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
-                    let offset = u64::try_from(message.offset()).unwrap_or(0);
-                    if offset < self.next {
+                    let record = record_of(&message);
+                    // Behind it: retention has removed it, and nothing can be compared.
+                    if let Some(proof) = self.proof.take_if(|proof| proof.offset <= record.offset.0)
+                        && proof.offset == record.offset.0
+                        && proof != Given::of(&record)
+                    {
+                        return Err(NotTaken::Lost(record.offset));
+                    }
+                    if record.offset.0 < self.next {
                         continue;
                     }
                     any = true;
-                    let stored = Bytes::copy_from_slice(message.payload().unwrap_or_default());
-                    bytes += stored.len();
-                    let time_ms = message.timestamp().to_millis().unwrap_or(0);
-                    let time_ms = u64::try_from(time_ms).unwrap_or(0);
-                    self.taken.push_back(LogRecord { offset: Offset(offset), time_ms, stored });
+                    bytes += record.stored.len();
+                    self.taken.push_back(record);
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => self.only_end = true,
                 Some(Err(error)) if any => {
@@ -215,11 +292,20 @@ impl Standing {
                     tracing::debug!(%error, "after records");
                     break;
                 }
-                Some(Err(error)) => return Err(error),
+                Some(Err(error)) => return Err(NotTaken::Failed(error)),
             }
         }
         self.seen_any |= any;
         Ok(any)
+    }
+}
+
+fn record_of(message: &BorrowedMessage<'_>) -> LogRecord {
+    let time_ms = message.timestamp().to_millis().unwrap_or(0);
+    LogRecord {
+        offset: Offset(u64::try_from(message.offset()).unwrap_or(0)),
+        time_ms: u64::try_from(time_ms).unwrap_or(0),
+        stored: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use meridian_core::seams::{LogError, LogRecord};
 use meridian_core::vocabulary::Offset;
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
@@ -85,6 +86,7 @@ impl Reading {
             }
         }
         let mut reader = reader.lock().await;
+        reader.check()?;
         if reader.stands_at(from) && reader.fill(STALL).await == Filled::Records {
             return Ok(self.give(partition, &mut reader, room));
         }
@@ -100,23 +102,31 @@ impl Reading {
         room: Room,
     ) -> Result<Vec<LogRecord>, LogError> {
         let deadline = Instant::now() + self.request;
-        let mut end_is_certain = false;
+        let (mut end_is_certain, mut proven) = (false, true);
         loop {
-            reader.stand_at(from)?;
+            if proven {
+                reader.stand_at(from)?;
+            } else {
+                reader.stand_unproven_at(from)?;
+            }
             match reader.fill(deadline.saturating_duration_since(Instant::now())).await {
                 Filled::Records => return Ok(self.give(partition, reader, room)),
                 // Between here and the end there is only a hole.
                 Filled::OnlyEnd if end_is_certain => return Ok(Vec::new()),
                 Filled::OnlyEnd | Filled::Failed => {}
+                Filled::Lost => return reader.check().map(|()| Vec::new()),
                 Filled::Nothing => {
                     reader.leave();
                     return Err(LogError::Unavailable);
                 }
             }
             // A leader that has just taken over may tell too low an end to a reader, never to who asks.
-            if !self.bounds(partition).await?.holds(from)? {
+            let bounds = self.bounds(partition).await?;
+            if !bounds.holds(from)? {
                 return Ok(Vec::new());
             }
+            // The record before may be gone where this one is not.
+            proven = from > bounds.begin;
             end_is_certain = true;
             if Instant::now() >= deadline {
                 return Err(LogError::Unavailable);
@@ -142,10 +152,15 @@ impl Reading {
             }
             let filled = {
                 let mut reader = reader.lock().await;
+                reader.check()?;
                 if !reader.is_standing() {
                     reader.stand_at(known)?;
                 }
-                reader.look();
+                if !reader.look() {
+                    reader.check()?;
+                    // A log that is shorter now tells who asks, and nobody else.
+                    self.bounds(partition).await?.holds(offset)?;
+                }
                 self.tails.advance(partition, reader.known_end());
                 reader.filled().unwrap_or_else(|| Arc::new(Notify::new()))
             };
@@ -178,18 +193,35 @@ impl Reading {
         }
     }
 
+    /// Before anybody asks: who starts from now must not start at the beginning. In one request a broker:
+    /// far from the cluster the producer's warming up ends before it has met every partition. One that
+    /// does not answer is not waited for longer than a request.
+    pub(crate) fn know_ends(&self) {
+        let all_known = || match self.learn_ends()? {
+            true => Ok(()),
+            false => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable)),
+        };
+        if let Err(error) = self.cluster.patiently(all_known) {
+            tracing::warn!(%error, topic = &*self.topic, "some partitions' ends are not known yet");
+        }
+    }
+
     fn refresh(&self) {
         // No records come here: each partition has a queue of its own.
         while self.consumer.poll(Duration::ZERO).is_some() {}
-        let partitions = self.readers.len() as u32;
-        match cluster::ends(&self.consumer, &self.topic, partitions, self.request) {
-            Ok(ends) => {
-                for (partition, end) in (0..).zip(ends) {
-                    self.tails.advance(partition, end.unwrap_or(0));
-                }
-            }
-            Err(error) => tracing::debug!(%error, topic = &*self.topic, "ends are not known"),
+        if let Err(error) = self.learn_ends() {
+            tracing::debug!(%error, topic = &*self.topic, "ends are not known");
         }
+    }
+
+    /// Whether all partitions answered.
+    fn learn_ends(&self) -> Result<bool, KafkaError> {
+        let partitions = self.readers.len() as u32;
+        let ends = cluster::ends(&*self.consumer, &self.topic, partitions, self.request)?;
+        for (partition, end) in (0..).zip(&ends) {
+            self.tails.advance(partition, end.unwrap_or(0));
+        }
+        Ok(ends.iter().all(Option::is_some))
     }
 
     /// Ends all assignments.

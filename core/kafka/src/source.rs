@@ -4,7 +4,6 @@
 
 mod committed;
 mod letters;
-mod member;
 mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +22,9 @@ use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, blocking, new_topic};
 use crate::context::Context;
+use crate::member::{GroupOptions, Member};
 use crate::options::Options;
 use letters::Letters;
-use member::Member;
 use reader::{PartitionReader, Room};
 
 /// What is read, and as whom.
@@ -35,10 +34,8 @@ pub struct SourceOptions {
     pub kafka: Options,
     pub topic: String,
     pub dead_letter_topic: String,
-    /// The consumer group's id.
-    pub group: String,
-    /// Without a sign of life for so long, a reader's partitions go to the others.
-    pub session: Duration,
+    /// The readers that share the topic.
+    pub group: GroupOptions,
 }
 
 /// A topic that can't be read.
@@ -64,7 +61,7 @@ struct Shared {
     cluster: Cluster,
     /// The topic's id when it was opened.
     topic_id: String,
-    member: Member,
+    member: Member<u32>,
     letters: Letters,
     consumer: Arc<BaseConsumer<Context>>,
     /// By now the topic is another one.
@@ -85,6 +82,11 @@ impl KafkaSource {
         let mut tasks = JoinSet::new();
         tasks.spawn(look(shared.clone()));
         Ok(Self { shared, readers, _tasks: tasks })
+    }
+
+    /// Returns once this process reads no more: another one joined under its name.
+    pub async fn replaced(&self) {
+        self.shared.member.replaced().await;
     }
 
     /// Leaves the topic's readers, so that the others need not wait for the session to end.
@@ -114,7 +116,7 @@ impl Shared {
         // What a producer took back never was.
         config.set("isolation.level", "read_committed");
         let consumer: BaseConsumer<Context> = config.create_with_context(Context)?;
-        let member = Member::join(&options)?;
+        let member = Member::join(&options.kafka, &options.topic, &options.group)?;
         let (topic_id, replaced) = (found.id, AtomicBool::new(false));
         let consumer = Arc::new(consumer);
         Ok((

@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, blocking};
-use crate::epochs::{self, EpochRecord};
+use crate::epochs::{self, EpochRecord, OpenError};
 use crate::options::Options;
 
 /// Looks that must agree before a topic is held to be gone: a broker that has just started may not
@@ -19,6 +19,8 @@ const MISSING_LOOKS: u32 = 2;
 /// Whether a handle's incarnation goes on. What has ended stays ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogState {
+    /// Opened from what was known of it; the cluster has not said yet that it still is so.
+    Unproven,
     Running,
     Ended(Ended),
 }
@@ -35,6 +37,9 @@ pub enum Ended {
     /// It has another number of partitions than was recorded.
     #[error("the topic has {found} partitions")]
     Repartitioned { found: u32 },
+    /// The topic does not keep what the epoch promises.
+    #[error("the topic has {name}={value}")]
+    Setting { name: &'static str, value: String },
     /// Another epoch was begun.
     #[error("epoch {} was begun", next.0)]
     Superseded { next: Epoch },
@@ -44,9 +49,14 @@ impl LogState {
     /// What ended it, if something did.
     pub fn ended(&self) -> Option<&Ended> {
         match self {
-            Self::Running => None,
+            Self::Unproven | Self::Running => None,
             Self::Ended(ended) => Some(ended),
         }
+    }
+
+    /// Why it must not be followed any more. What a superseded epoch holds can still be read.
+    pub fn halted(&self) -> Option<&Ended> {
+        self.ended().filter(|ended| !matches!(ended, Ended::Superseded { .. }))
     }
 }
 
@@ -57,6 +67,8 @@ pub(crate) struct Watcher {
     pub(crate) log: LogName,
     pub(crate) record: EpochRecord,
     pub(crate) state: watch::Sender<LogState>,
+    /// The epoch that goes on, once there is one: also of a log that was halted.
+    pub(crate) successor: watch::Sender<Option<Epoch>>,
 }
 
 /// What has been seen so far.
@@ -67,39 +79,61 @@ struct Seen {
 }
 
 impl Watcher {
-    /// Looks at each interval until something has ended the incarnation or the handle is gone.
+    /// Looks at each interval until another epoch goes on or the handle is gone.
     pub(crate) async fn run(self) {
         let watcher = Arc::new(self);
         let mut seen = Seen::default();
         let mut ticks = tokio::time::interval(watcher.options.watch.max(Duration::from_millis(10)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        while watcher.successor.borrow().is_none() {
             ticks.tick().await;
             let look = {
                 let watcher = watcher.clone();
                 blocking(move || watcher.look(seen)).await
             };
-            let Some((ended, next)) = look else { return };
+            let Some(next) = look else { return };
             seen = next;
-            if let Some(ended) = ended {
-                tracing::error!(log = %watcher.log, epoch = watcher.record.epoch, %ended, "log ended");
-                watcher.state.send_replace(LogState::Ended(ended));
-                return;
-            }
         }
     }
 
     /// One look. A cluster that does not answer says nothing.
-    fn look(&self, mut seen: Seen) -> (Option<Ended>, Seen) {
-        let ended = match self.topic(&mut seen) {
-            Ok(Some(ended)) => Some(ended),
-            Ok(None) => self.successor(&mut seen),
-            Err(error) => {
-                tracing::debug!(%error, log = %self.log, "the log's topic can't be looked at");
-                None
+    fn look(&self, mut seen: Seen) -> Seen {
+        if self.state.borrow().ended().is_none()
+            && let Err(error) = self.look_at_topic(&mut seen)
+        {
+            tracing::debug!(%error, log = %self.log, "the log's topic can't be looked at");
+            return seen;
+        }
+        if let Some(next) = self.successor(&mut seen) {
+            if self.state.borrow().ended().is_none() {
+                self.end(Ended::Superseded { next });
             }
-        };
-        (ended, seen)
+            self.successor.send_replace(Some(next));
+        }
+        seen
+    }
+
+    fn look_at_topic(&self, seen: &mut Seen) -> Result<(), OpenError> {
+        if let Some(ended) = self.topic(seen)? {
+            self.end(ended);
+        } else if *self.state.borrow() == LogState::Unproven && seen.missing == 0 {
+            match epochs::verify(&self.cluster, &self.record) {
+                Ok(()) => {
+                    tracing::info!(log = %self.log, epoch = self.record.epoch, "the log is there");
+                    self.state.send_replace(LogState::Running);
+                }
+                Err(OpenError::Setting { name, value, .. }) => {
+                    self.end(Ended::Setting { name, value });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, ended: Ended) {
+        tracing::error!(log = %self.log, epoch = self.record.epoch, %ended, "log ended");
+        self.state.send_replace(LogState::Ended(ended));
     }
 
     fn topic(&self, seen: &mut Seen) -> Result<Option<Ended>, KafkaError> {
@@ -116,7 +150,7 @@ impl Watcher {
     }
 
     /// Reads the epochs again if there is one more record of them.
-    fn successor(&self, seen: &mut Seen) -> Option<Ended> {
+    fn successor(&self, seen: &mut Seen) -> Option<Epoch> {
         let topic = self.options.epochs_topic(&self.log);
         let end = self.cluster.bounds(&topic, 0).ok()?.end;
         if end == seen.epochs_end {
@@ -124,7 +158,6 @@ impl Watcher {
         }
         let newest = epochs::load(&self.cluster, &self.options, &topic, None).ok()?.pop()?;
         seen.epochs_end = end;
-        let next = Epoch(newest.epoch);
-        (newest.epoch > self.record.epoch).then_some(Ended::Superseded { next })
+        (newest.epoch > self.record.epoch).then_some(Epoch(newest.epoch))
     }
 }

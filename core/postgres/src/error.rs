@@ -34,6 +34,21 @@ pub enum OpenError {
     Unavailable(#[from] sqlx::Error),
 }
 
+impl OpenError {
+    /// Whether the server is only away, or about to come: it did not say no.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unavailable(error @ sqlx::Error::Database(_)) => {
+                code(error).is_some_and(|code| AWAY.iter().any(|class| code.starts_with(class)))
+            }
+            Self::Unavailable(
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_),
+            ) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Why the schema could not be migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
@@ -60,6 +75,8 @@ const SERIALIZATION: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const PLAN_CHANGED: &str = "0A000";
 const INTERNAL: &str = "XX000";
+/// Classes of what a server says that starts, stops, or is too full: an operator's hand, or no room.
+const AWAY: [&str; 2] = ["57", "53"];
 
 fn code(error: &sqlx::Error) -> Option<&str> {
     let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;

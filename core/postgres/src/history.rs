@@ -2,20 +2,22 @@
 //! and what is said when Postgres does not answer. Holds no statement.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, Incarnation, ReadBounds, ReadFrom,
+    HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, highest_acks,
 };
 use meridian_core::vocabulary::{ChannelKey, LogName, Partition, Position, Stream};
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::batch::trim;
 use crate::error::{OpenError, is_passing, lacks_partition};
-use crate::options::{Options, check_name};
-use crate::pool::Pool;
+use crate::options::{self, Options, check_name};
+use crate::pool::{Lent, Pool};
 use crate::write::Stored;
 use crate::{adopt, migrate, read, upkeep, write};
 
@@ -27,8 +29,11 @@ const READ_TRIES: usize = 2;
 /// One region's history of one log, on PostgreSQL.
 pub struct PostgresHistory {
     pub(crate) options: Options,
-    log: LogName,
-    pub(crate) log_id: i16,
+    pub(crate) log: Incarnation,
+    /// Known once the server said that this history is the log's.
+    log_id: OnceLock<i16>,
+    /// Why this history can't be the log's, as the server said last.
+    refused: Mutex<Option<String>>,
     writers: Pool,
     readers: Pool,
 }
@@ -37,18 +42,84 @@ impl PostgresHistory {
     /// Opens the history of this log: its schema must be migrated, and hold no other incarnation
     /// of the log. Needs a tokio runtime.
     pub async fn open(options: Options, log: &Incarnation) -> Result<Self, OpenError> {
+        let history = Self::resume(options, log)?;
+        let mut lent = history.writers.lend().await?;
+        history.adopt(&mut lent).await?;
+        lent.keep();
+        Ok(history)
+    }
+
+    /// The same without asking the server, which may be away: each call asks first, until it was told
+    /// once that this history is the log's.
+    pub fn resume(options: Options, log: &Incarnation) -> Result<Self, OpenError> {
         if let Some(role) = &options.upkeep_role {
             check_name(role)?;
         }
         let (connect, patience) = (options.connect()?, options.patience);
         let writers = Pool::new(connect.clone(), patience, options.writers);
         let readers = Pool::new(connect, patience, options.readers);
-        let mut lent = writers.lend().await?;
-        adopt::check_server(&mut lent).await?;
-        migrate::check(&mut lent, &options.schema).await?;
-        let log_id = adopt::adopt(&mut lent, log).await?;
-        lent.keep();
-        Ok(Self { options, log: log.log.clone(), log_id, writers, readers })
+        let (log, log_id, refused) = (log.clone(), OnceLock::new(), Mutex::new(None));
+        Ok(Self { options, log, log_id, refused, writers, readers })
+    }
+
+    /// The newest incarnation of a log whose history this is; `None`: no router ever opened it.
+    pub async fn newest(
+        options: &Options,
+        log: &LogName,
+    ) -> Result<Option<Incarnation>, OpenError> {
+        let asked = async {
+            let mut connection = options::open(&options.connect()?).await?;
+            adopt::check_server(&mut connection).await?;
+            migrate::check(&mut connection, &options.schema).await?;
+            let newest = adopt::newest(&mut connection, log).await?;
+            connection.close().await?;
+            Ok(newest)
+        };
+        timeout(options.patience, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))
+    }
+
+    /// Why this history can't be the log's, if the server said so.
+    pub fn refused(&self) -> Option<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn adopt(&self, connection: &mut PgConnection) -> Result<i16, OpenError> {
+        adopt::check_server(connection).await?;
+        migrate::check(connection, &self.options.schema).await?;
+        let log_id = adopt::adopt(connection, &self.log).await?;
+        Ok(*self.log_id.get_or_init(|| log_id))
+    }
+
+    /// A connection that writes, and the log's id.
+    pub(crate) async fn lend_writer(&self) -> Result<(Lent<'_>, i16), sqlx::Error> {
+        self.lend(&self.writers).await
+    }
+
+    async fn lend<'a>(&self, pool: &'a Pool) -> Result<(Lent<'a>, i16), sqlx::Error> {
+        let mut lent = pool.lend().await?;
+        if let Some(log_id) = self.log_id.get() {
+            return Ok((lent, *log_id));
+        }
+        let until = lent.until;
+        let adopted = timeout_at(until, self.adopt(&mut lent)).await;
+        let adopted = adopted.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()));
+        let refused = match &adopted {
+            Ok(_) | Err(OpenError::Unavailable(_)) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        match adopted {
+            Ok(log_id) => Ok((lent, log_id)),
+            Err(OpenError::Unavailable(error)) => Err(error),
+            Err(error) => Err(sqlx::Error::Configuration(error.into())),
+        }
+    }
+
+    /// What tells this history from any other: of another server, and of a schema that was made anew.
+    pub async fn identity(&self) -> Result<String, HistoryError> {
+        let mut lent = self.readers.lend().await.map_err(unavailable)?;
+        let identity = timeout_at(lent.until, read::identity(&mut lent)).await;
+        lent.back(identity).map_err(unavailable)
     }
 
     /// Ends all connections, once what runs on them is done.
@@ -59,10 +130,10 @@ impl PostgresHistory {
 
     /// Streams of other logs are not in here.
     fn is_mine(&self, stream: &Stream) -> bool {
-        if stream.log != self.log {
-            tracing::error!(%stream, log = %self.log, "asked a history of another log");
+        if stream.log != self.log.log {
+            tracing::error!(%stream, log = %self.log.log, "asked a history of another log");
         }
-        stream.log == self.log
+        stream.log == self.log.log
     }
 
     fn check(&self, stream: &Stream) -> Result<(), HistoryError> {
@@ -70,9 +141,9 @@ impl PostgresHistory {
     }
 
     async fn try_claim(&self, stream: &Stream, max_rows: usize) -> Result<Claim, sqlx::Error> {
-        let mut lent = self.writers.lend().await?;
+        let (mut lent, log_id) = self.lend_writer().await?;
         let claim = async |connection: &mut PgConnection| {
-            let claimed = write::claim(connection, self.log_id, stream).await?;
+            let claimed = write::claim(connection, log_id, stream).await?;
             // Only who claims after this one can have added rows since, and those are not asked for.
             let (id, recorded) = (claimed.stream_id, claimed.recorded);
             let window = read::window(connection, id, recorded, max_rows).await?;
@@ -84,8 +155,8 @@ impl PostgresHistory {
     }
 
     async fn try_commit(&self, stream: &Stream, batch: &Batch) -> Result<Stored, sqlx::Error> {
-        let mut lent = self.writers.lend().await?;
-        let commit = timeout_at(lent.until, write::commit(&mut lent, self.log_id, stream, batch));
+        let (mut lent, log_id) = self.lend_writer().await?;
+        let commit = timeout_at(lent.until, write::commit(&mut lent, log_id, stream, batch));
         let commit = commit.await;
         lent.back(commit)
     }
@@ -96,9 +167,9 @@ impl PostgresHistory {
         from: ReadFrom,
         bounds: ReadBounds,
     ) -> Result<HistoryRead, sqlx::Error> {
-        let mut lent = self.readers.lend().await?;
+        let (mut lent, log_id) = self.lend(&self.readers).await?;
         let (until, asked) = (lent.until, (from, bounds));
-        let channel = read::channel(&mut lent, self.log_id, key, stream, asked);
+        let channel = read::channel(&mut lent, log_id, key, stream, asked);
         let snapshot = timeout_at(until, channel).await;
         Ok(lent.back(snapshot)?.answer(from, bounds))
     }
@@ -136,8 +207,8 @@ impl History for PostgresHistory {
         &self,
         keys: &[ChannelKey],
     ) -> Result<HashMap<ChannelKey, Position>, HistoryError> {
-        let mut lent = self.writers.lend().await.map_err(unavailable)?;
-        let heads = timeout_at(lent.until, read::heads(&mut lent, self.log_id, keys)).await;
+        let (mut lent, log_id) = self.lend_writer().await.map_err(unavailable)?;
+        let heads = timeout_at(lent.until, read::heads(&mut lent, log_id, keys)).await;
         lent.back(heads).map_err(unavailable)
     }
 
@@ -147,9 +218,9 @@ impl History for PostgresHistory {
         above: Position,
     ) -> Result<Vec<ChannelKey>, HistoryError> {
         self.check(stream)?;
-        let mut lent = self.writers.lend().await.map_err(unavailable)?;
+        let (mut lent, log_id) = self.lend_writer().await.map_err(unavailable)?;
         let until = lent.until;
-        let changed = read::changed_above(&mut lent, self.log_id, stream, above);
+        let changed = read::changed_above(&mut lent, log_id, stream, above);
         let changed = timeout_at(until, changed).await;
         lent.back(changed).map_err(unavailable)
     }
@@ -159,9 +230,9 @@ impl History for PostgresHistory {
         streams: &[Stream],
     ) -> Result<HashMap<Partition, Checkpoint>, HistoryError> {
         streams.iter().try_for_each(|stream| self.check(stream))?;
-        let mut lent = self.writers.lend().await.map_err(unavailable)?;
+        let (mut lent, log_id) = self.lend_writer().await.map_err(unavailable)?;
         let until = lent.until;
-        let found = read::checkpoints(&mut lent, self.log_id, streams);
+        let found = read::checkpoints(&mut lent, log_id, streams);
         let found = timeout_at(until, found).await;
         lent.back(found).map_err(unavailable)
     }
@@ -184,12 +255,9 @@ impl History for PostgresHistory {
         }
     }
 
-    async fn acknowledge(
-        &self,
-        acks: Vec<(AcknowledgedKey, Acknowledged)>,
-    ) -> Result<(), HistoryError> {
-        let acks = merged(acks);
-        let mut lent = self.writers.lend().await.map_err(unavailable)?;
+    async fn acknowledge(&self, acks: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {
+        let acks = highest_acks(acks);
+        let (mut lent, _) = self.lend_writer().await.map_err(unavailable)?;
         let done = timeout_at(lent.until, write::acknowledge(&mut lent, &acks)).await;
         lent.back(done).map_err(unavailable)
     }
@@ -198,34 +266,14 @@ impl History for PostgresHistory {
         &self,
         key: &AcknowledgedKey,
     ) -> Result<Option<Acknowledged>, HistoryError> {
-        let mut lent = self.readers.lend().await.map_err(unavailable)?;
+        let (mut lent, _) = self.lend(&self.readers).await.map_err(unavailable)?;
         let found = timeout_at(lent.until, read::acknowledged(&mut lent, key)).await;
         lent.back(found).map_err(unavailable)
     }
 }
 
-/// Each key once with its highest position, as one statement needs it; and in one order, so that two
-/// calls never wait for each other in a circle.
-fn merged(acks: Vec<(AcknowledgedKey, Acknowledged)>) -> Vec<(AcknowledgedKey, Acknowledged)> {
-    let rank =
-        |acknowledged: &Acknowledged| (acknowledged.generation, acknowledged.cursor.position);
-    let mut highest: HashMap<AcknowledgedKey, Acknowledged> = HashMap::with_capacity(acks.len());
-    for (key, acknowledged) in acks {
-        let known = highest.entry(key).or_insert_with(|| acknowledged.clone());
-        if rank(known) < rank(&acknowledged) {
-            *known = acknowledged;
-        }
-    }
-    let mut merged: Vec<_> = highest.into_iter().collect();
-    let order = |key: &AcknowledgedKey| {
-        (key.tenant.clone(), key.user.clone(), key.subscriber.clone(), key.channel.clone())
-    };
-    merged.sort_by_cached_key(|(key, _)| order(key));
-    merged
-}
-
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
-fn unavailable(error: sqlx::Error) -> HistoryError {
+pub(crate) fn unavailable(error: sqlx::Error) -> HistoryError {
     tracing::error!(%error, "the history did not answer");
     HistoryError
 }

@@ -7,16 +7,20 @@
 mod adopt;
 mod batch;
 mod error;
+mod halts;
 mod history;
 mod migrate;
 mod options;
 mod pool;
 mod read;
+mod seed;
 mod upkeep;
 mod write;
 
 pub use self::error::{MigrateError, OpenError, OptionsError, UpkeepError};
+pub use self::halts::NotedHalt;
 pub use self::history::PostgresHistory;
 pub use self::migrate::migrate;
 pub use self::options::{Options, Tls};
+pub use self::seed::{SeedError, SeedLog, Seeded, seed};
 pub use self::upkeep::Upkept;

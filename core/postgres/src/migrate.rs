@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     (3, "commit", include_str!("../../../migrations/postgres/0003_commit.sql")),
     (4, "read", include_str!("../../../migrations/postgres/0004_read.sql")),
     (5, "marks", include_str!("../../../migrations/postgres/0005_marks.sql")),
+    (6, "halts", include_str!("../../../migrations/postgres/0006_halts.sql")),
 ];
 
 /// Creates the schema and brings it up to date; of several at once, one does it and the others wait.
@@ -46,12 +47,22 @@ pub async fn migrate(options: &Options) -> Result<(), MigrateError> {
 pub(crate) async fn check(connection: &mut PgConnection, schema: &str) -> Result<(), OpenError> {
     let needed = STEPS.last().map_or(0, |(version, ..)| *version);
     let not_migrated = || OpenError::NotMigrated { schema: schema.to_owned(), needed };
-    let sql = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
-    let applied: Vec<i64> = match sqlx::query_scalar(sql).fetch_all(connection).await {
+    let applied = match applied(connection).await {
         Ok(applied) => applied,
         Err(error) if is_unmigrated(&error) => return Err(not_migrated()),
         Err(error) => return Err(error.into()),
     };
     let all = STEPS.iter().all(|(version, ..)| applied.contains(version));
     all.then_some(()).ok_or_else(not_migrated)
+}
+
+/// The steps that were done in the connection's schema, in order.
+pub(crate) async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
+    let sql = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+    sqlx::query_scalar(sql).fetch_all(connection).await
+}
+
+/// This version's steps, in order.
+pub(crate) fn versions() -> Vec<i64> {
+    STEPS.iter().map(|(version, ..)| *version).collect()
 }

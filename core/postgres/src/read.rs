@@ -241,6 +241,14 @@ pub(crate) fn checkpoint(row: &PgRow, epoch: Epoch) -> Result<Option<Checkpoint>
     }))
 }
 
+/// The server's number and that of the table of acknowledged positions.
+pub(crate) async fn identity(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT system_identifier || '.' || 'acknowledged'::regclass::oid FROM pg_control_system()",
+    );
+    row.fetch_one(connection).await?.try_get(0)
+}
+
 /// A subscriber's acknowledged position.
 pub(crate) async fn acknowledged(
     connection: &mut PgConnection,
@@ -256,21 +264,23 @@ pub(crate) async fn acknowledged(
     .bind(key.channel.as_str())
     .fetch_optional(connection)
     .await?;
-    let read = |row: PgRow| {
-        let position =
-            Position { epoch: Epoch(row.try_get::<i64, _>(3)? as u32), passed: row.try_get(4)? };
-        let cursor = Cursor {
-            log: LogName::parse(row.try_get(1)?).map_err(|_| damaged())?,
-            partition: Partition(row.try_get::<i64, _>(2)? as u32),
-            position,
-        };
-        Ok(Acknowledged { generation: row.try_get::<i64, _>(0)? as u64, cursor })
+    row.as_ref().map(acknowledged_row).transpose()
+}
+
+/// Generation, log, partition, epoch and offset in the first five columns.
+pub(crate) fn acknowledged_row(row: &PgRow) -> Result<Acknowledged, sqlx::Error> {
+    let position =
+        Position { epoch: Epoch(row.try_get::<i64, _>(3)? as u32), passed: row.try_get(4)? };
+    let cursor = Cursor {
+        log: LogName::parse(row.try_get(1)?).map_err(|_| damaged())?,
+        partition: Partition(row.try_get::<i64, _>(2)? as u32),
+        position,
     };
-    row.map(read).transpose()
+    Ok(Acknowledged { generation: row.try_get::<i64, _>(0)? as u64, cursor })
 }
 
 /// The stored bytes are nothing that this code reads.
-fn damaged() -> sqlx::Error {
+pub(crate) fn damaged() -> sqlx::Error {
     sqlx::Error::Decode("the stored bytes can't be read".into())
 }
 

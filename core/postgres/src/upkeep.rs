@@ -50,6 +50,8 @@ impl PostgresHistory {
         policies: &Policies,
         now_ms: u64,
     ) -> Result<Option<Upkept>, UpkeepError> {
+        let (lent, log_id) = self.lend_writer().await?;
+        lent.keep();
         let mut connection = connect(&self.options).await?;
         let sql = "SELECT pg_try_advisory_lock(hashtextextended('meridian upkeep ' || current_schema(), 0))";
         // Held until the connection ends.
@@ -65,7 +67,7 @@ impl PostgresHistory {
         if let Some(oldest_ms) = oldest_kept(policies, now_ms) {
             drop_days(&mut connection, oldest_ms, &mut upkept).await?;
         }
-        upkept.pruned = prune_windows(&mut connection, self.log_id).await?;
+        upkept.pruned = prune_windows(&mut connection, log_id).await?;
         connection.close().await?;
         Ok(Some(upkept))
     }
@@ -97,8 +99,8 @@ async fn connect(options: &Options) -> Result<PgConnection, sqlx::Error> {
     Ok(connection)
 }
 
-/// `true`: the day's table was missing.
-async fn add_day(connection: &mut PgConnection, day: u64) -> Result<bool, sqlx::Error> {
+/// Makes a day's table. `true`: it was missing.
+pub(crate) async fn add_day(connection: &mut PgConnection, day: u64) -> Result<bool, sqlx::Error> {
     let day = i32::try_from(day).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query_scalar("SELECT add_partition($1)").bind(day).fetch_one(connection).await
 }

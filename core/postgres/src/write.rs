@@ -1,12 +1,12 @@
 //! The writing statements: claims, batches, acknowledged positions. Each is one transaction.
 
-use meridian_core::seams::{Acknowledged, AcknowledgedKey, Batch, Checkpoint};
+use meridian_core::seams::{Acknowledged, Batch, Checkpoint, KeyedAck};
 use meridian_core::vocabulary::Stream;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::batch::{Columns, MarkColumns, narrow, signed};
-use crate::read::checkpoint;
+use crate::read::{acknowledged_row as acknowledged, checkpoint, damaged};
 
 /// A stream's row as a claim finds it.
 pub(crate) struct Claimed {
@@ -104,27 +104,32 @@ pub(crate) async fn commit(
     }
 }
 
-/// Merges acknowledged positions, each key once.
+/// Merges acknowledged positions, each key given once; answers the higher ones that were held.
 pub(crate) async fn acknowledge(
     connection: &mut PgConnection,
-    acks: &[(AcknowledgedKey, Acknowledged)],
-) -> Result<(), sqlx::Error> {
-    let text = |of: fn(&(AcknowledgedKey, Acknowledged)) -> &str| -> Vec<&str> {
-        acks.iter().map(of).collect()
-    };
+    acks: &[KeyedAck],
+) -> Result<Vec<KeyedAck>, sqlx::Error> {
+    let text = |of: fn(&KeyedAck) -> &str| -> Vec<&str> { acks.iter().map(of).collect() };
     let number = |of: fn(&Acknowledged) -> i64| -> Vec<i64> {
         acks.iter().map(|(_, acknowledged)| of(acknowledged)).collect()
     };
-    sqlx::query(
-        "INSERT INTO acknowledged AS a (tenant, user_id, subscriber, channel, log, generation, \
-         partition, epoch, passed) \
-         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], \
-         $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) \
+    // All of the statement sees what was held before it.
+    let held = sqlx::query(
+        "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], \
+         $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) WITH ORDINALITY \
+         AS g (tenant, user_id, subscriber, channel, log, generation, partition, epoch, passed, place)), \
+         merged AS (INSERT INTO acknowledged AS a (tenant, user_id, subscriber, channel, log, \
+         generation, partition, epoch, passed) \
+         SELECT tenant, user_id, subscriber, channel, log, generation, partition, epoch, passed \
+         FROM given ORDER BY place \
          ON CONFLICT (tenant, user_id, subscriber, channel) DO UPDATE \
          SET log = excluded.log, generation = excluded.generation, \
          partition = excluded.partition, epoch = excluded.epoch, passed = excluded.passed \
          WHERE (excluded.generation, excluded.epoch, excluded.passed) > \
-         (a.generation, a.epoch, a.passed)",
+         (a.generation, a.epoch, a.passed)) \
+         SELECT h.generation, h.log, h.partition, h.epoch, h.passed, g.place \
+         FROM given g JOIN acknowledged h USING (tenant, user_id, subscriber, channel) \
+         WHERE (h.generation, h.epoch, h.passed) > (g.generation, g.epoch, g.passed)",
     )
     .bind(text(|(key, _)| key.tenant.as_str()))
     .bind(text(|(key, _)| key.user.as_str()))
@@ -135,7 +140,13 @@ pub(crate) async fn acknowledge(
     .bind(number(|acknowledged| i64::from(acknowledged.cursor.partition.0)))
     .bind(number(|acknowledged| i64::from(acknowledged.cursor.position.epoch.0)))
     .bind(number(|acknowledged| acknowledged.cursor.position.passed))
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    held.iter()
+        .map(|row| {
+            let place = row.try_get::<i64, _>(5)? as usize;
+            let (key, _) = place.checked_sub(1).and_then(|at| acks.get(at)).ok_or_else(damaged)?;
+            Ok((key.clone(), acknowledged(row)?))
+        })
+        .collect()
 }

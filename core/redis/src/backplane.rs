@@ -77,8 +77,12 @@ impl RedisBackplane {
         both.await
     }
 
-    fn writer(&self) -> WithOptions<Client> {
+    pub(crate) fn writer(&self) -> WithOptions<Client> {
         self.writes.client().with_options(&self.connector.at_once())
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn reader(&self) -> WithOptions<Client> {

@@ -61,6 +61,13 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// One of the ledger's keys.
+    pub(crate) fn ledger(&self, name: &str) -> String {
+        format!("{}:{{tokens}}:{name}", self.prefix)
+    }
+}
+
 impl PartitionKeys {
     /// What all names of the partition begin with.
     pub(crate) fn base(&self) -> &str {
@@ -168,6 +175,7 @@ mod tests {
         assert_eq!(keys.events(&key()), "mrd:{global.2.17}:e:acme/flights:SFO/gate-1");
         assert_eq!(&keys.events(&key())[keys.events_prefix_bytes()..], member(&key()));
         assert_eq!(layout.ephemeral(&key()), "mrd:{x.8}:x:acme/flights:SFO/gate-1");
+        assert_eq!(layout.ledger("r"), "mrd:{tokens}:r");
         assert_eq!(fence(keys.base(), 7), "mrd:{global.2.17}:f:7");
     }
 

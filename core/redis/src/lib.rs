@@ -14,6 +14,7 @@ mod connect;
 mod encoding;
 mod hot;
 mod keys;
+mod ledger;
 mod link;
 mod options;
 mod retain;

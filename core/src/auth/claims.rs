@@ -127,6 +127,7 @@ impl<'a> RawClaims<'a> {
             grants: grants(self.channels)?,
             subscribe: channels(self.subscribe)?,
             token_id: optional(self.jti, "jti", token_id)?,
+            issued_at_ms: numeric_date(self.iat, "iat")?,
             expires_at_ms,
             scope: Scope::of_token(&issuer, user.as_str()),
             issuer,

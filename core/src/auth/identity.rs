@@ -20,6 +20,8 @@ pub struct Identity {
     /// The channels to which the server subscribes the session on connect (each still authorised).
     pub subscribe: Vec<Channel>,
     pub token_id: Option<String>,
+    /// `iat`, in milliseconds since 1970.
+    pub issued_at_ms: Option<u64>,
     /// The first moment at which the token counts as expired here: `exp` and the leeway. `None` for a
     /// token without `exp`.
     pub expires_at_ms: Option<u64>,

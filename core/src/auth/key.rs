@@ -3,10 +3,18 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::rust_crypto;
 use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
 
 /// RFC 7518 §3.2: a key of the hash's size or larger must be used with HS256.
 pub const MIN_SECRET_BYTES: usize = 32;
+/// RFC 7518 §3.3: a key of 2048 bits or larger must be used with RS256.
+pub const MIN_RSA_BITS: usize = 2048;
+/// What the verifying library takes; a check costs the more, the longer the key is.
+pub const MAX_RSA_BITS: usize = 4096;
+const ED25519_BYTES: usize = 32;
 
 /// How a token is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +23,10 @@ pub enum Algorithm {
     Hs256,
     /// ECDSA on P-256 with SHA-256.
     Es256,
+    /// RSA with SHA-256 and the padding of PKCS#1, version 1.5.
+    Rs256,
+    /// Ed25519.
+    EdDsa,
 }
 
 /// A key that checks tokens.
@@ -41,28 +53,52 @@ pub enum KeyError {
     #[error("an HS256 secret needs at least {MIN_SECRET_BYTES} bytes")]
     ShortSecret,
     /// A PEM as a secret is a mistake, and with a public key a grave one.
-    #[error("this is a PEM, not a secret; use `pem` with the algorithm ES256")]
+    #[error("this is a PEM, not a secret; use `pem` with the algorithm ES256, RS256 or EdDSA")]
     SecretIsPem,
     /// The text is no base64.
     #[error("the secret is not valid base64")]
     BadBase64,
-    /// The PEM is no public key on P-256.
-    #[error("expected the PEM of a P-256 public key (`-----BEGIN PUBLIC KEY-----`)")]
-    BadPublicPem,
-    /// The PEM is no private key on P-256 in PKCS#8.
-    #[error("expected the PEM of a P-256 private key in PKCS#8 (`-----BEGIN PRIVATE KEY-----`)")]
-    BadPrivatePem,
+    /// The PEM is no public key for the algorithm.
+    #[error("expected the PEM of {} public key (`-----BEGIN PUBLIC KEY-----`)", .0.key_name())]
+    BadPublicPem(Algorithm),
+    /// The PEM is no private key for the algorithm, in PKCS#8.
+    #[error("expected the PEM of {} private key in PKCS#8 (`-----BEGIN PRIVATE KEY-----`)", .0.key_name())]
+    BadPrivatePem(Algorithm),
+    /// The PEM is no private key for any algorithm that has one, in PKCS#8.
+    #[error(
+        "expected the PEM of a private key on P-256, of RSA or of Ed25519, in PKCS#8 \
+         (`-----BEGIN PRIVATE KEY-----`)"
+    )]
+    NoPrivatePem,
+    /// Such a key can be broken, or costs too much to use.
+    #[error("an RSA key must have from {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")]
+    RsaBits,
+    /// Its members don't make a key.
+    #[error("not {} public key", .0.key_name())]
+    BadMembers(Algorithm),
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 2] = [Self::Hs256, Self::Es256];
+    pub const ALL: [Self; 4] = [Self::Hs256, Self::Es256, Self::Rs256, Self::EdDsa];
 
     /// The name in a token's header and in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
             Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// What its keys are called, with the article.
+    fn key_name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "a secret",
+            Self::Es256 => "a P-256",
+            Self::Rs256 => "an RSA",
+            Self::EdDsa => "an Ed25519",
         }
     }
 
@@ -75,6 +111,8 @@ impl Algorithm {
         match self {
             Self::Hs256 => jsonwebtoken::Algorithm::HS256,
             Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         }
     }
 }
@@ -87,15 +125,74 @@ impl VerificationKey {
         Ok(Self { id: id.into(), algorithm: Algorithm::Hs256, issuer: None, key })
     }
 
-    /// The public key for ES256, as PEM (SPKI).
-    pub fn es256_pem(id: impl Into<String>, pem: &str) -> Result<Self, KeyError> {
+    /// A public key, as PEM (SPKI).
+    pub fn from_pem(
+        id: impl Into<String>,
+        algorithm: Algorithm,
+        pem: &str,
+    ) -> Result<Self, KeyError> {
+        let bad = KeyError::BadPublicPem(algorithm);
         if !pem.contains("-----BEGIN PUBLIC KEY-----") {
-            return Err(KeyError::BadPublicPem);
+            return Err(bad);
         }
-        let key = DecodingKey::from_ec_pem(pem.as_bytes()).map_err(|_| KeyError::BadPublicPem)?;
-        let key = Self { id: id.into(), algorithm: Algorithm::Es256, issuer: None, key };
-        // A point of another curve is noticed only on use.
-        key.try_verify(b"", "").map_err(|_| KeyError::BadPublicPem)?;
+        let pem = pem.as_bytes();
+        let key = match algorithm {
+            Algorithm::Hs256 => return Err(KeyError::SecretIsPem),
+            Algorithm::Es256 => DecodingKey::from_ec_pem(pem),
+            Algorithm::Rs256 => DecodingKey::from_rsa_pem(pem),
+            Algorithm::EdDsa => DecodingKey::from_ed_pem(pem),
+        };
+        Self::public(id.into(), algorithm, key.map_err(|_| bad)?, bad)
+    }
+
+    /// An RSA key by its members in a JWK (RFC 7518 §6.3.1).
+    pub(super) fn rsa(id: String, n: &str, e: &str) -> Result<Self, KeyError> {
+        let bad = KeyError::BadMembers(Algorithm::Rs256);
+        let key = DecodingKey::from_rsa_components(n, e).map_err(|_| bad)?;
+        let n = URL_SAFE_NO_PAD.decode(n).map_err(|_| bad)?;
+        check_rsa_bits(&n)?;
+        Self::used(id, Algorithm::Rs256, key, bad)
+    }
+
+    /// A point on P-256 by its members in a JWK (RFC 7518 §6.2.1).
+    pub(super) fn p256(id: String, x: &str, y: &str) -> Result<Self, KeyError> {
+        let bad = KeyError::BadMembers(Algorithm::Es256);
+        let key = DecodingKey::from_ec_components(x, y).map_err(|_| bad)?;
+        Self::public(id, Algorithm::Es256, key, bad)
+    }
+
+    /// A point on Ed25519 by its member in a JWK (RFC 8037 §2).
+    pub(super) fn ed25519(id: String, x: &str) -> Result<Self, KeyError> {
+        let bad = KeyError::BadMembers(Algorithm::EdDsa);
+        let key = DecodingKey::from_ed_components(x).map_err(|_| bad)?;
+        Self::public(id, Algorithm::EdDsa, key, bad)
+    }
+
+    fn public(
+        id: String,
+        algorithm: Algorithm,
+        key: DecodingKey,
+        bad: KeyError,
+    ) -> Result<Self, KeyError> {
+        let bytes = key.try_get_as_bytes().map_err(|_| bad)?;
+        match algorithm {
+            Algorithm::Rs256 => check_rsa_bits(&rsa_modulus(bytes).ok_or(bad)?)?,
+            // The library takes the first bytes of a longer key, and panics at a shorter one.
+            Algorithm::EdDsa if bytes.len() != ED25519_BYTES => return Err(bad),
+            _ => {}
+        }
+        Self::used(id, algorithm, key, bad)
+    }
+
+    /// A point of another curve, or a modulus that is none, is noticed only on use.
+    fn used(
+        id: String,
+        algorithm: Algorithm,
+        key: DecodingKey,
+        bad: KeyError,
+    ) -> Result<Self, KeyError> {
+        let key = Self { id, algorithm, issuer: None, key };
+        key.try_verify(b"", "").map_err(|_| bad)?;
         Ok(key)
     }
 
@@ -139,11 +236,38 @@ impl SigningKey {
         Ok(Self { id: id.into(), algorithm: Algorithm::Hs256, key })
     }
 
-    /// The private key for ES256, as PEM (PKCS#8).
-    pub fn es256_pem(id: impl Into<String>, pem: &str) -> Result<Self, KeyError> {
-        let key = EncodingKey::from_ec_pem(pem.as_bytes()).map_err(|_| KeyError::BadPrivatePem)?;
-        let key = Self { id: id.into(), algorithm: Algorithm::Es256, key };
-        key.sign(b"").ok_or(KeyError::BadPrivatePem)?;
+    /// A private key, as PEM (PKCS#8); its form tells the algorithm.
+    pub fn from_pem(id: impl Into<String>, pem: &str) -> Result<Self, KeyError> {
+        let id = id.into();
+        for algorithm in [Algorithm::Es256, Algorithm::Rs256, Algorithm::EdDsa] {
+            match Self::from_pem_for(&id, algorithm, pem) {
+                Err(KeyError::BadPrivatePem(_)) => {}
+                decided => return decided,
+            }
+        }
+        Err(KeyError::NoPrivatePem)
+    }
+
+    fn from_pem_for(id: &str, algorithm: Algorithm, pem: &str) -> Result<Self, KeyError> {
+        let bad = KeyError::BadPrivatePem(algorithm);
+        if !pem.contains("-----BEGIN PRIVATE KEY-----") {
+            return Err(bad);
+        }
+        let bytes = pem.as_bytes();
+        let key = match algorithm {
+            Algorithm::Hs256 => return Err(KeyError::SecretIsPem),
+            Algorithm::Es256 => EncodingKey::from_ec_pem(bytes),
+            Algorithm::Rs256 => EncodingKey::from_rsa_pem(bytes),
+            Algorithm::EdDsa => EncodingKey::from_ed_pem(bytes),
+        };
+        let key = key.map_err(|_| bad)?;
+        if algorithm == Algorithm::Rs256 {
+            let utils = &rust_crypto::DEFAULT_PROVIDER.key_utils;
+            let members = (utils.rsa_pub_components_from_private_key)(key.as_bytes());
+            check_rsa_bits(&members.map_err(|_| bad)?.0)?;
+        }
+        let key = Self { id: id.to_owned(), algorithm, key };
+        key.sign(b"").ok_or(bad)?;
         Ok(key)
     }
 
@@ -161,6 +285,19 @@ impl SigningKey {
     pub(super) fn sign(&self, message: &[u8]) -> Option<String> {
         crypto::sign(message, &self.key, self.algorithm.of_crate()).ok()
     }
+}
+
+fn rsa_modulus(der: &[u8]) -> Option<Vec<u8>> {
+    let utils = &rust_crypto::DEFAULT_PROVIDER.key_utils;
+    (utils.rsa_pub_components_from_public_key)(der).ok().map(|(modulus, _)| modulus)
+}
+
+/// `modulus` is big-endian.
+fn check_rsa_bits(modulus: &[u8]) -> Result<(), KeyError> {
+    let at = modulus.iter().position(|byte| *byte != 0).unwrap_or(modulus.len());
+    let leading = modulus.get(at).map_or(0, |byte| byte.leading_zeros() as usize);
+    let bits = (8 * (modulus.len() - at)).saturating_sub(leading);
+    if (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) { Ok(()) } else { Err(KeyError::RsaBits) }
 }
 
 fn check_secret(secret: &[u8]) -> Result<(), KeyError> {

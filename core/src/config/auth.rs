@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::issuers;
 use super::reader::Section;
-use crate::auth::{Algorithm, KeyError, SigningKey, VerificationKey, Verifier, VerifierOptions};
+use crate::auth::{
+    Algorithm, Issuer, KeyError, SigningKey, VerificationKey, Verifier, VerifierOptions,
+};
 
 /// Each key may be tried for a token that names none.
 const MAX_KEYS: usize = 16;
@@ -21,6 +24,10 @@ pub struct Auth {
     /// No audience; 30 s of leeway, more than synchronised clocks differ; `exp` required, since a stolen
     /// token would be good for ever; no bound on lifetimes, which are the issuer's affair.
     pub options: VerifierOptions,
+    /// Empty: of no issuer is more known than its keys.
+    pub issuers: Vec<Issuer>,
+    /// `None`: no cookie is read.
+    pub cookie: Option<String>,
 }
 
 /// One of `auth.keys`.
@@ -32,10 +39,16 @@ pub struct AuthKey {
 }
 
 impl Auth {
-    /// The verifier of these keys.
+    /// The verifier of these keys. All verifiers of one configuration share the keys that issuers
+    /// publish.
     pub fn verifier(&self) -> Verifier {
         let keys = self.keys.iter().map(|key| key.verification.clone()).collect();
-        Verifier::new(keys, self.options.clone())
+        Verifier::new(keys, self.options.clone()).with_issuers(self.issuers.clone())
+    }
+
+    /// Whether any token can be accepted.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty() || self.issuers.iter().any(|issuer| issuer.published.is_some())
     }
 
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
@@ -51,7 +64,19 @@ impl Auth {
                 section.fault("keys", format!("two keys have the id `{id}`"));
             }
         }
-        Self { options: read_options(section), keys }
+        let options = read_options(section);
+        let issuers = issuers::read(section, &keys, &options.audience);
+        let cookie = section.optional("cookie", cookie_name);
+        Self { options, keys, issuers, cookie }
+    }
+}
+
+/// A token by RFC 9110 §5.6.2.
+fn cookie_name(text: &str) -> Result<String, &'static str> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    match !text.is_empty() && text.len() <= MAX_TEXT_BYTES && text.bytes().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("must be a cookie's name: letters, digits, `_`, `-` and the like"),
     }
 }
 
@@ -72,40 +97,35 @@ fn read_options(section: &mut Section<'_, '_>) -> VerifierOptions {
 }
 
 /// Where a key's text stands.
-const SOURCES: [(&str, Algorithm); 5] = [
-    ("secret", Algorithm::Hs256),
-    ("secret_base64", Algorithm::Hs256),
-    ("secret_file", Algorithm::Hs256),
-    ("pem", Algorithm::Es256),
-    ("pem_file", Algorithm::Es256),
-];
+const SECRETS: [&str; 3] = ["secret", "secret_base64", "secret_file"];
+const PUBLIC_KEYS: [&str; 2] = ["pem", "pem_file"];
 
 fn read_key(section: &mut Section<'_, '_>) -> Option<AuthKey> {
     let id = required(section, "id", plain_text);
     let algorithm = required(section, "algorithm", |text| {
-        Algorithm::parse(text).ok_or("must be `HS256` or `ES256`")
+        Algorithm::parse(text).ok_or("must be `HS256`, `ES256`, `RS256` or `EdDSA`")
     });
     let issuer = section.optional("issuer", plain_text);
     let mut given = Vec::new();
-    for (key, of) in SOURCES {
+    for key in SECRETS.into_iter().chain(PUBLIC_KEYS) {
         if let Some(text) = section.text(key) {
-            given.push((key, of, text));
+            given.push((key, text));
         }
     }
     let (id, algorithm) = (id?, algorithm?);
-    let names = |algorithm| match algorithm {
-        Algorithm::Hs256 => "one of `secret`, `secret_base64` and `secret_file`",
-        Algorithm::Es256 => "one of `pem` and `pem_file`",
+    let (meant, names) = match algorithm {
+        Algorithm::Hs256 => (&SECRETS[..], "one of `secret`, `secret_base64` and `secret_file`"),
+        _ => (&PUBLIC_KEYS[..], "one of `pem` and `pem_file`"),
     };
-    let [(key, of, text)] = given[..] else {
-        section.fault("algorithm", format!("{algorithm} needs exactly {}", names(algorithm)));
+    let [(key, text)] = given[..] else {
+        section.fault("algorithm", format!("{algorithm} needs exactly {names}"));
         return None;
     };
-    if of != algorithm {
-        section.fault(key, format!("not for {algorithm}, which needs {}", names(algorithm)));
+    if !meant.contains(&key) {
+        section.fault(key, format!("not for {algorithm}, which needs {names}"));
         return None;
     }
-    match make_key(section, &id, key, text) {
+    match make_key(section, &id, algorithm, key, text) {
         Ok(AuthKey { verification, signing }) => Some(AuthKey {
             verification: match issuer {
                 Some(issuer) => verification.bound_to(issuer),
@@ -120,7 +140,13 @@ fn read_key(section: &mut Section<'_, '_>) -> Option<AuthKey> {
     }
 }
 
-fn make_key(section: &Section<'_, '_>, id: &str, key: &str, text: &str) -> Result<AuthKey, String> {
+fn make_key(
+    section: &Section<'_, '_>,
+    id: &str,
+    algorithm: Algorithm,
+    key: &str,
+    text: &str,
+) -> Result<AuthKey, String> {
     let file = || {
         let path = section.base().join(text);
         std::fs::read_to_string(&path)
@@ -134,8 +160,8 @@ fn make_key(section: &Section<'_, '_>, id: &str, key: &str, text: &str) -> Resul
             .and_then(|secret| secret_key(id, &secret)),
         // An editor's or `echo`'s line end is not meant.
         "secret_file" => secret_key(id, file()?.trim_end_matches(['\r', '\n']).as_bytes()),
-        "pem" => public_key(id, text),
-        _ => public_key(id, &file()?),
+        "pem" => public_key(id, algorithm, text),
+        _ => public_key(id, algorithm, &file()?),
     }
 }
 
@@ -145,12 +171,13 @@ fn secret_key(id: &str, secret: &[u8]) -> Result<AuthKey, String> {
     Ok(AuthKey { verification, signing: Some(signing) })
 }
 
-fn public_key(id: &str, pem: &str) -> Result<AuthKey, String> {
-    let verification = VerificationKey::es256_pem(id, pem).map_err(|error| error.to_string())?;
+fn public_key(id: &str, algorithm: Algorithm, pem: &str) -> Result<AuthKey, String> {
+    let verification = VerificationKey::from_pem(id, algorithm, pem);
+    let verification = verification.map_err(|error| error.to_string())?;
     Ok(AuthKey { verification, signing: None })
 }
 
-fn required<T>(
+pub(super) fn required<T>(
     section: &mut Section<'_, '_>,
     key: &'static str,
     parse: impl Fn(&str) -> Result<T, &'static str>,
@@ -162,7 +189,7 @@ fn required<T>(
     value
 }
 
-fn plain_text(text: &str) -> Result<String, &'static str> {
+pub(super) fn plain_text(text: &str) -> Result<String, &'static str> {
     match text {
         "" => Err("must not be empty"),
         text if text.len() > MAX_TEXT_BYTES => Err("must have at most 128 bytes"),

@@ -6,15 +6,19 @@
 
 mod access;
 mod auth;
+mod authoriser;
 mod bridge;
 mod fault;
+mod issuers;
 mod limits;
 mod namespaces;
 mod network;
 mod node;
+mod quotas;
 mod reader;
 mod source;
 mod stores;
+mod url;
 
 #[cfg(test)]
 mod tests;
@@ -24,13 +28,16 @@ use std::path::Path;
 
 pub use access::Proxies;
 pub use auth::{Auth, AuthKey};
+pub use authoriser::HttpAuthoriser;
 pub use bridge::{Bridge, BridgeRoute};
 pub use fault::{ConfigError, Fault};
 pub use limits::{Drain, Hub, Limits, MAX_EVENT_BYTES, MAX_PUBLISH_HORIZON_MS};
 pub use network::{Network, NetworkError, Origin, OriginError, Origins};
 pub use node::{CertificateFiles, Listen, Log, LogFormat, Node, Storage, Tls};
+pub use quotas::{Quota, Quotas, Rate};
 pub use reader::KnownKey;
 pub use stores::{Kafka, Postgres, Redis, RegionStores, SecretText, Zone};
+pub use url::{ServiceUrl, ServiceUrlError};
 
 use crate::policy::Policies;
 use crate::vocabulary::LogName;
@@ -51,7 +58,10 @@ pub struct Config {
     /// The logs beside `global`.
     pub zones: BTreeMap<LogName, Zone>,
     pub auth: Auth,
+    /// `None`: policies decide alone.
+    pub authoriser: Option<HttpAuthoriser>,
     pub limits: Limits,
+    pub quotas: Quotas,
     pub hub: Hub,
     /// Pages of these origins may read the answers of HTTP requests (CORS). None: nobody's page needs it
     /// for WebSocket and WebTransport.
@@ -109,8 +119,12 @@ impl Config {
                 "tokens and data cross the network in clear unless a proxy adds TLS",
             );
         }
-        if self.auth.keys.is_empty() {
+        if !self.auth.has_keys() {
             warn("auth.keys", "no key, so no token is accepted");
+        }
+        let free = |key: &AuthKey| key.verification.issuer().is_none();
+        if !self.auth.issuers.is_empty() && self.auth.keys.iter().any(free) {
+            warn("auth.keys", "a key without `issuer` speaks for every tenant");
         }
         if self.origins == Origins::Any {
             warn("origins.allow", "any web page may connect with a token that it holds");
@@ -133,8 +147,7 @@ impl Default for Config {
 
 /// Every key that exists, sorted by path.
 pub fn known_keys() -> Vec<KnownKey> {
-    let sample =
-        "[[auth.keys]]\n[namespaces.NAME]\n[regions.NAME]\n[zones.NAME]\n[bridge.routes.NAME]\n";
+    let sample = "[[auth.keys]]\n[[auth.issuers]]\n[namespaces.NAME]\n[regions.NAME]\n[zones.NAME]\n[bridge.routes.NAME]\n";
     let (source, _) = Source::merge(sample, Path::new(""), []);
     let mut reader = Reader::new(&source, Vec::new());
     reader.root(read);
@@ -157,18 +170,22 @@ fn read(root: &mut Section<'_, '_>) -> Config {
         stores: stores::read(root),
         regions: stores::regions(root),
         auth: root.section("auth", Auth::read),
+        quotas: root.section("quotas", Quotas::read),
         hub: root.section("hub", |section| Hub::read(section, &limits)),
         cors: root.section("cors", |section| access::origins(section, "origins")),
         origins: root.section("origins", |section| access::origins(section, "allow")),
         proxies: root.section("proxies", Proxies::read),
         drain: root.section("drain", Drain::read),
         log: root.section("log", Log::read),
+        authoriser: None,
         bridge: Bridge::default(),
         policies: namespaces::read(root, &limits, &zones),
         limits,
         zones,
     };
     let (limits, policies) = (&config.limits, &config.policies);
+    config.authoriser =
+        root.section("authoriser", |section| HttpAuthoriser::read(section, policies));
     config.bridge = root.section("bridge", |section| Bridge::read(section, limits, policies));
     config
 }

@@ -11,6 +11,7 @@ use crate::vocabulary::{LogName, Namespace};
 const USERS: &str = "$user";
 /// Larger numbers than any disk's would overflow what a store counts in.
 const MAX_COUNT: u64 = 1 << 50;
+const MAX_POLLING_MS: u64 = 3_600_000;
 const MAX_AGE_MS: u64 = 10 * 365 * 86_400_000;
 
 pub(super) fn read(
@@ -59,11 +60,16 @@ fn policy(
     if class == DeliveryClass::Ephemeral && section.has("history") {
         section.fault("history", "an `ephemeral` channel keeps no history; remove this");
     }
+    let polling_ms = section.number("polling_ms", 0, 0..=MAX_POLLING_MS);
+    if class == DeliveryClass::Ephemeral && polling_ms > 0 {
+        section.fault("polling_ms", "an `ephemeral` channel has nothing to poll; remove this");
+    }
     Policy {
         class,
         zone: section.parsed("zone", "global", |text| zone(text, zones)),
         retention,
         event_bytes: section.size("event_bytes", limits.event_bytes, 1..=limits.event_bytes),
+        polling_ms,
         subscribe: section.list("subscribe", str::parse::<Rule>).into_iter().collect(),
         publish: section.list("publish", str::parse::<Rule>).into_iter().collect(),
         ..Policy::default()

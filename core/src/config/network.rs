@@ -66,6 +66,11 @@ impl Origins {
         }
     }
 
+    /// Whether the value of a request's `Origin` header is named; `*` names nobody.
+    pub fn names(&self, origin: &str) -> bool {
+        matches!(self, Self::Listed(_)) && self.allows(origin)
+    }
+
     pub(super) fn from_list(texts: Vec<Option<Origin>>) -> Self {
         match texts.into_iter().collect::<Option<BTreeSet<Origin>>>() {
             Some(listed) => Self::Listed(listed),

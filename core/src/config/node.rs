@@ -46,6 +46,9 @@ pub struct Node {
     pub name: String,
     /// `local`: a node without a region is alone.
     pub region: String,
+    /// 60 s: longer than any takeover or restart. The region says `rebuilding` while records of the log
+    /// wait for longer.
+    pub rebuilding_after_ms: u64,
 }
 
 /// `[storage]`
@@ -114,6 +117,7 @@ impl Node {
         Self {
             name: section.parsed("name", "n1", name),
             region: section.parsed("region", "local", name),
+            rebuilding_after_ms: section.number("rebuilding_after_ms", 60_000, 1_000..=86_400_000),
         }
     }
 }

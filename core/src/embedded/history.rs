@@ -28,7 +28,7 @@ use super::queue::{Queue, Weight};
 use super::sqlite::{self, Reader, Readers, Step, Writing};
 use crate::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, Incarnation, ReadBounds, ReadFrom, Snapshot, WindowRow, unpack_window,
+    HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, Snapshot, WindowRow, unpack_window,
 };
 use crate::vocabulary::{ChannelKey, Offset, Partition, Position, Stream};
 
@@ -257,11 +257,11 @@ impl History for SqliteHistory {
         Ok(snapshot.answer(from, bounds))
     }
 
-    async fn acknowledge(
-        &self,
-        acks: Vec<(AcknowledgedKey, Acknowledged)>,
-    ) -> Result<(), HistoryError> {
-        self.ask(Task::Acknowledge(acks)).await.map(|_| ())
+    async fn acknowledge(&self, acks: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {
+        match self.ask(Task::Acknowledge(acks)).await? {
+            Outcome::Merged(higher) => Ok(higher),
+            _ => Err(HistoryError),
+        }
     }
 
     async fn acknowledged(

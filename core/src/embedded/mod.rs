@@ -1,10 +1,12 @@
-//! The seams inside one process: a log and a history on SQLite, a backplane in memory. Owns the data
+//! The seams inside one process: a log and a history on SQLite, a backplane and a ledger in memory. Owns the data
 //! folder: its lock, its files, and that they belong together.
 
+mod acks;
 mod backplane;
 #[cfg(feature = "testing")]
 pub mod faulty;
 mod history;
+mod ledger;
 mod lock;
 mod log;
 mod queue;
@@ -16,8 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::acks::{SqliteAckReader, SqliteAcks};
 pub use self::backplane::{BackplaneOptions, InProcessBackplane};
 pub use self::history::{HistoryOptions, SqliteHistory, Swept};
+pub use self::ledger::InProcessLedger;
 pub use self::log::{Keep, LogOptions, SqliteLog, Trimmed};
 
 use self::lock::FolderLock;
@@ -26,6 +30,7 @@ use crate::seams::{History, HistoryError, Log, LogError};
 use crate::vocabulary::{Offset, Partition, Stream};
 
 const LOG_FILE: &str = "log.sqlite";
+const ACKS_FILE: &str = "acks.sqlite";
 const HISTORY_FILE: &str = "history.sqlite";
 
 /// Milliseconds since 1970. The log's append times come from it.
@@ -46,6 +51,9 @@ pub struct Embedded {
     pub log: Arc<SqliteLog>,
     pub history: Arc<SqliteHistory>,
     pub backplane: Arc<InProcessBackplane>,
+    /// All regions' in common, like the log.
+    pub acks: Arc<SqliteAcks>,
+    pub ledger: Arc<InProcessLedger>,
     clock: Clock,
 }
 
@@ -123,6 +131,8 @@ pub async fn open_regions(
     let log = folder.join(LOG_FILE);
     let log = SqliteLog::open_locked(&log, options.log, clock.clone(), lock.clone()).await?;
     let log = Arc::new(log);
+    let (file, of) = (folder.join(ACKS_FILE), log.incarnation().log.clone());
+    let acks = SqliteAcks::open_locked(&file, of, lock.clone()).await?;
     let mut opened = Vec::with_capacity(regions.get());
     for number in 1..=regions.get() {
         let folder = if number == 1 { folder.to_owned() } else { region_folder(folder, number) };
@@ -135,6 +145,8 @@ pub async fn open_regions(
             log: log.clone(),
             history: Arc::new(history),
             backplane: Arc::new(InProcessBackplane::new(options.backplane.clone())),
+            acks: acks.clone(),
+            ledger: Arc::default(),
             clock: clock.clone(),
         });
     }
@@ -199,6 +211,7 @@ impl Embedded {
 
     /// Stores what is queued, ends the writers and gives the folder free. Later calls fail.
     pub async fn close(&self) {
+        self.acks.close().await;
         self.log.close().await;
         self.history.close().await;
     }

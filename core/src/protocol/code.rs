@@ -72,6 +72,8 @@ codes! {
     Forbidden, "forbidden", 4013, 403, Stop, "not allowed on this channel";
     OriginForbidden, "origin_forbidden", 4014, 403, Stop, "requests from this origin are not allowed";
     AuthoriserUnavailable, "authoriser_unavailable", 4015, 503, Retry, "who may do this cannot be decided right now";
+    TokenRevoked, "token_revoked", 4016, 401, Refresh, "the token was revoked";
+    QuotaExceeded, "quota_exceeded", 4017, 429, Reconnect, "more connections than the quota allows";
     BadChannel, "bad_channel", 4020, 400, Stop, "not a channel name";
     AlreadySubscribed, "already_subscribed", 4021, 409, Stop, "the session is subscribed to this channel already";
     NotSubscribed, "not_subscribed", 4022, 404, Stop, "the session is not subscribed to this channel";
@@ -89,6 +91,7 @@ codes! {
     OutcomeUnknown, "outcome_unknown", 4035, 504, Retry, "the event may or may not be stored; a retry with the same id is safe";
     Overloaded, "overloaded", 4036, 503, Retry, "the event was not stored: too much is waiting";
     LogUnavailable, "log_unavailable", 4037, 503, Retry, "the event was not stored: the log does not answer";
+    LogHalted, "log_halted", 4038, 503, Stop, "the event was not stored: the log is halted until its operator goes on";
     NotYet, "not_yet", 4040, 503, Retry, "this region is not that far yet";
     Unavailable, "unavailable", 4041, 503, Retry, "the store that may hold this does not answer";
     RateLimited, "rate_limited", 4042, 429, Retry, "too many commands";

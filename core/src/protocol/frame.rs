@@ -52,7 +52,8 @@ pub fn put_frame(out: &mut BytesMut, payload: &[u8]) {
     out.put_slice(payload);
 }
 
-fn put_varint(out: &mut BytesMut, value: u64) {
+/// Appends a variable-length integer (RFC 9000 §16).
+pub(super) fn put_varint(out: &mut BytesMut, value: u64) {
     match value {
         0..=0x3f => out.put_u8(value as u8),
         0x40..=0x3fff => out.put_u16(value as u16 | 0x4000),
@@ -62,7 +63,7 @@ fn put_varint(out: &mut BytesMut, value: u64) {
 }
 
 /// Value and length of the variable-length integer that `bytes` begin with (RFC 9000 §16).
-fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
+pub(super) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let len = 1usize << (first >> 6);
     let bytes = bytes.get(..len)?;

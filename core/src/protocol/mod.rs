@@ -1,6 +1,7 @@
 //! The native protocol (`docs/protocol.md`): its messages, error codes, limits and codecs. Owns what
 //! stands on the wire; knows no session and no socket.
 
+mod bookmark;
 mod code;
 mod codec;
 mod encode;
@@ -14,6 +15,7 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
+pub use bookmark::{BOOKMARK_CHANNELS, Bookmark, BookmarkError, MAX_BOOKMARK_BYTES, Tag};
 pub use code::{Action, Code};
 pub use codec::{Codec, DecodeError, decode_commands, decode_messages, decode_publish};
 pub use encode::{encode_command, encode_commands, encode_events, encode_message};

@@ -124,7 +124,8 @@ pub enum HistoryRead {
     /// What is there. `gone` (if any) lies before `events`.
     Events {
         gone: Option<Gone>,
-        /// Oldest first, chained.
+        /// Oldest first, chained. Where nobody knows an event's predecessor, its `prev` names the place
+        /// from which on the view vouches that nothing else came, so that who stands there accepts it.
         events: Vec<Arc<Event>>,
         /// Where the reader stands after `gone` and `events`: the last event, or, where nothing more is
         /// stored, what the checkpoint vouches for.
@@ -137,7 +138,7 @@ pub enum HistoryRead {
 }
 
 /// Whose acknowledged position.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AcknowledgedKey {
     pub tenant: Tenant,
     pub user: UserId,
@@ -150,6 +151,29 @@ pub struct AcknowledgedKey {
 pub struct Acknowledged {
     pub generation: u64,
     pub cursor: Cursor,
+}
+
+/// An acknowledged position with whose it is.
+pub type KeyedAck = (AcknowledgedKey, Acknowledged);
+
+impl Acknowledged {
+    /// What decides between two of one key: the higher one counts.
+    pub fn rank(&self) -> (u64, Position) {
+        (self.generation, self.cursor.position)
+    }
+}
+
+/// Each key once, with its highest position, by key: so that two stores of the same never wait for each
+/// other in a circle.
+pub fn highest_acks(acks: Vec<KeyedAck>) -> Vec<KeyedAck> {
+    let mut highest: BTreeMap<AcknowledgedKey, Acknowledged> = BTreeMap::new();
+    for (key, acknowledged) in acks {
+        let known = highest.entry(key).or_insert_with(|| acknowledged.clone());
+        if known.rank() < acknowledged.rank() {
+            *known = acknowledged;
+        }
+    }
+    highest.into_iter().collect()
 }
 
 /// One region's history.
@@ -199,11 +223,9 @@ pub trait History: Send + Sync + 'static {
         bounds: ReadBounds,
     ) -> Result<HistoryRead, HistoryError>;
 
-    /// Merges acknowledged positions by (generation, position).
-    async fn acknowledge(
-        &self,
-        acks: Vec<(AcknowledgedKey, Acknowledged)>,
-    ) -> Result<(), HistoryError>;
+    /// Merges acknowledged positions by (generation, position). Answers the keys of which a higher one
+    /// than any given was held, each once with that.
+    async fn acknowledge(&self, acks: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError>;
 
     /// The acknowledged position, if there is one.
     async fn acknowledged(

@@ -45,6 +45,9 @@ pub enum AppendError {
     /// The log does not answer; surely not stored.
     #[error("the log is unavailable")]
     Unavailable,
+    /// This incarnation must not be written to any more; surely not stored.
+    #[error("the log is halted")]
+    Halted,
     /// Handed to the log, but not acknowledged: it may or may not be stored.
     #[error("the log did not acknowledge in time")]
     OutcomeUnknown,
@@ -62,6 +65,9 @@ pub enum LogError {
     /// The offset lies behind the log's end: this log lost its tail, or it is another one.
     #[error("the log ends at {}", end.0)]
     BeyondEnd { end: Offset },
+    /// This incarnation must not be followed any more: its topic is another one, or it lost its tail.
+    #[error("the log has ended: {why}")]
+    Ended { why: String },
     #[error("the log is unavailable")]
     Unavailable,
 }

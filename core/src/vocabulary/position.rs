@@ -7,12 +7,18 @@ use std::fmt;
 pub struct Epoch(pub u32);
 
 /// The place of a record in its partition, from 0. Stays below 2^53, so that JavaScript holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Offset(pub u64);
 
 /// A partition of a log, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub u32);
+
+impl From<u32> for Partition {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// The last offset passed in a partition; orders by epoch, then offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 //! only the embedded ones promise.
 #![allow(clippy::unwrap_used)]
 
+mod acks;
 mod backplane;
 mod faulty;
 mod folder;

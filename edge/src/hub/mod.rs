@@ -181,6 +181,14 @@ impl Hub {
         self.follower(reference).map(|follower| follower.told)
     }
 
+    /// How far a follower of a stored channel was sent, and whether that is all there is.
+    pub(crate) fn standing(&self, reference: FollowerRef) -> Option<(Position, bool)> {
+        let channel = self.channels.get(reference.channel as usize)?;
+        let follower = channel.followers.get(reference.follower as usize)?;
+        let found = channel.is_stored() && follower.serial == reference.serial;
+        found.then_some((follower.told, matches!(follower.mode, Mode::Live)))
+    }
+
     fn follower(&mut self, reference: FollowerRef) -> Option<&mut Follower> {
         self.channels
             .get_mut(reference.channel as usize)?

@@ -11,8 +11,8 @@ macro_rules! files {
 
 files! {
     "airports.js" "board.css" "board.js" "channel.js" "console.css" "console.js" "cut.js" "flap.js"
-    "flights.js" "incidents.js" "index.html" "info.js" "link.js" "meridian.js" "panel.js" "samples.js"
-    "spark.js" "words.js"
+    "flights.js" "incidents.js" "index.html" "info.js" "link.js" "meridian.js" "panel.js" "regions.js"
+    "samples.js" "spark.js" "words.js"
 }
 
 /// A file by its path, with its media type.

@@ -2,15 +2,18 @@
 
 mod api;
 mod console;
+mod operator;
 mod redirect;
+mod revoke;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -40,28 +43,34 @@ pub struct PartState {
     pub ready: bool,
     /// Without it the process is of no use to anyone new; others are missed, and it goes on.
     pub vital: bool,
+    /// It is what makes the region one that is being rebuilt: clients with a choice go elsewhere.
+    pub rebuilding: bool,
     /// What an operator should know.
     pub detail: String,
 }
 
-/// What the console's page is told; only a development node has one.
+/// What the console's page is told; no edge of a region has one.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct ConsoleInfo {
     pub client_url: String,
     pub token: String,
-    /// SHA-256 of the certificate, in hex, for WebTransport.
-    pub certificate_hash: String,
+    /// SHA-256 of a self-made certificate, in hex, for WebTransport.
+    pub certificate_hash: Option<String>,
     /// The demo that runs, if any.
     pub demo: Option<String>,
-    /// The other regions of the same process.
+    /// Where else the page may go.
     pub regions: Vec<OtherRegion>,
+    /// Whether `/ops/v1/nodes` tells how the regions are doing.
+    pub nodes: bool,
+    /// Whether the page may ask for its region's failure.
+    pub can_fail: bool,
 }
 
 /// A region beside the page's own.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct OtherRegion {
     pub client_url: String,
-    pub certificate_hash: String,
+    pub certificate_hash: Option<String>,
 }
 
 type Parts = dyn Fn() -> Vec<PartState> + Send + Sync;
@@ -74,8 +83,8 @@ pub struct OpsOptions {
     pub parts: Arc<Parts>,
     /// Prometheus text.
     pub metrics: Arc<Render>,
-    /// Given the addresses that were bound: client, admin.
-    pub console: Option<Arc<dyn Fn(SocketAddr) -> ConsoleInfo + Send + Sync>>,
+    /// Given where this process's clients connect, if it has any.
+    pub console: Option<Arc<dyn Fn(Option<SocketAddr>) -> ConsoleInfo + Send + Sync>>,
     /// What this process answers under `/ops/v1/` besides.
     pub api: Option<Arc<dyn OpsApi>>,
     /// Ends the node as a crash would, for a while; only where there is another region to go to.
@@ -177,6 +186,7 @@ async fn serve_connection(stream: TcpStream, subject: Arc<dyn Subject>, options:
             let path = request.uri().path();
             let response = match (subject.node(), &options.api) {
                 (Some(node), _) if path == redirect::PATH => redirect::answer(node, request).await,
+                (Some(node), _) if path == revoke::PATH => revoke::answer(node, request).await,
                 (_, Some(api)) if path.starts_with(api.prefix()) => {
                     self::api::serve(&**api, request).await
                 }
@@ -219,9 +229,12 @@ fn answer(
         "/metrics" => {
             text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", (options.metrics)())
         }
-        "/ops/v1/console" => match options.console.as_ref().zip(subject.client_address()) {
-            Some((info, address)) => {
-                let info = info(address);
+        "/ops/v1/console" if !is_own_name(request.headers()) => {
+            text(StatusCode::MISDIRECTED_REQUEST, "text/plain", "open the console by its address\n")
+        }
+        "/ops/v1/console" => match &options.console {
+            Some(info) => {
+                let info = info(subject.client_address());
                 let body = serde_json::to_string(&info).unwrap_or_default();
                 text(StatusCode::OK, "application/json", body)
             }
@@ -236,6 +249,15 @@ fn answer(
             _ => text(StatusCode::NOT_FOUND, "text/plain", "not found\n"),
         },
     }
+}
+
+/// Another site's name may be made to lead here, and its page would read the answer: a name that is no
+/// address is nobody's here but `localhost`.
+fn is_own_name(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(Ok(host)) = host.map(str::parse::<Authority>) else { return false };
+    let host = host.host().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok()
 }
 
 fn ready(subject: &dyn Subject, options: &OpsOptions) -> Response<Full<Bytes>> {
@@ -253,6 +275,11 @@ fn ready(subject: &dyn Subject, options: &OpsOptions) -> Response<Full<Bytes>> {
     text(status, "application/json", body.to_string())
 }
 
+fn is_json(request: &Request<Incoming>) -> bool {
+    let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.split(';').next().unwrap_or("").trim() == "application/json")
+}
+
 fn text(status: StatusCode, media_type: &str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     Response::builder()
         .status(status)
@@ -262,4 +289,21 @@ fn text(status: StatusCode, media_type: &str, body: impl Into<Bytes>) -> Respons
         .header(CONTENT_SECURITY_POLICY, POLICY)
         .body(Full::new(body.into()))
         .expect("invariant: the headers are plain ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_own_names() {
+        let own = |host: &str| is_own_name(&HeaderMap::from_iter([(HOST, host.parse().unwrap())]));
+        for host in ["127.0.0.1:8441", "localhost:8441", "[::1]:8441", "10.0.0.5"] {
+            assert!(own(host), "{host}");
+        }
+        for host in ["evil.example:8441", "127.0.0.1.evil.example", "localhost.evil.example", ""] {
+            assert!(!own(host), "{host}");
+        }
+        assert!(!is_own_name(&HeaderMap::new()));
+    }
 }

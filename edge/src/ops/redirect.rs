@@ -1,17 +1,18 @@
 //! `/ops/v1/redirect`: sends a node's clients to another region, tells whether they are, and ends it.
 //! Owns the request's shape and its bounds; what each session is told is the session's affair.
+//! Needs a token of an operator for all tenants, and is logged.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use meridian_core::protocol::Code;
 use serde::Deserialize;
 
-use super::text;
+use super::operator::{Level, NotAllowed, Operator};
+use super::{is_json, text};
 use crate::node::Node;
 use crate::orders::Diversion;
 
@@ -40,6 +41,8 @@ struct Ask {
 /// Why an order is not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Refusal {
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     #[error("the body must be JSON like {{\"region\":\"us\",\"spread_ms\":60000}}: {0}")]
     Body(String),
     #[error(
@@ -53,11 +56,26 @@ enum Refusal {
 }
 
 pub(super) async fn answer(node: &Node, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let level = match *request.method() {
+        Method::GET => Level::Viewer,
+        _ => Level::Operator,
+    };
+    match Operator::of_all(node, request.headers(), level).await {
+        Ok(operator) => act(node, &operator, request).await,
+        Err(error) => refuse(&error.into()),
+    }
+}
+
+async fn act(
+    node: &Node,
+    operator: &Operator,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     match *request.method() {
         Method::GET => standing(node, StatusCode::OK),
         Method::DELETE => match node.divert(None) {
             true => {
-                tracing::warn!("clients are sent to another region no more");
+                tracing::warn!(actor = operator.name, "clients are sent to another region no more");
                 standing(node, StatusCode::OK)
             }
             false => refuse(&Refusal::Stopping),
@@ -66,7 +84,7 @@ pub(super) async fn answer(node: &Node, request: Request<Incoming>) -> Response<
         Method::POST if is_json(&request) => {
             let body = Limited::new(request.into_body(), BODY_MOST).collect().await;
             let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-            match order(node, &body) {
+            match order(node, operator, &body) {
                 Ok(()) => standing(node, StatusCode::ACCEPTED),
                 Err(refusal) => refuse(&refusal),
             }
@@ -78,12 +96,7 @@ pub(super) async fn answer(node: &Node, request: Request<Incoming>) -> Response<
     }
 }
 
-fn is_json(request: &Request<Incoming>) -> bool {
-    let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| value.split(';').next().unwrap_or("").trim() == "application/json")
-}
-
-fn order(node: &Node, body: &[u8]) -> Result<(), Refusal> {
+fn order(node: &Node, operator: &Operator, body: &[u8]) -> Result<(), Refusal> {
     let ask = read(body)?;
     let place = node.regions.place(&ask.region).ok_or(Refusal::UnknownRegion)?;
     let (spread, deadline) = times(&ask, node.leave.spread)?;
@@ -91,6 +104,7 @@ fn order(node: &Node, body: &[u8]) -> Result<(), Refusal> {
         return Err(Refusal::Stopping);
     }
     tracing::warn!(
+        actor = operator.name,
         region = ask.region,
         spread_ms = spread.as_millis() as u64,
         why = ask.why,
@@ -139,6 +153,10 @@ fn standing(node: &Node, status: StatusCode) -> Response<Full<Bytes>> {
 
 fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
     let (status, code) = match refusal {
+        Refusal::NotAllowed(error) if error.status() == StatusCode::FORBIDDEN => {
+            (StatusCode::FORBIDDEN, Code::Forbidden)
+        }
+        Refusal::NotAllowed(_) => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
         Refusal::Body(_) | Refusal::Times => (StatusCode::BAD_REQUEST, Code::BadRequest),
         Refusal::UnknownRegion => (StatusCode::NOT_FOUND, Code::NotFound),
         Refusal::Stopping => (StatusCode::CONFLICT, Code::Draining),

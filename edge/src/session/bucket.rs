@@ -18,14 +18,32 @@ impl Bucket {
 
     /// Takes one, or says after how long there will be one.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        self.take_some(1, now)
+    }
+
+    /// Takes so many at once, or says after how long they will be there. More than the burst are never
+    /// there: they take all of it.
+    pub(crate) fn take_some(&mut self, count: u32, now: Instant) -> Result<(), Duration> {
+        self.fill(now);
+        let wanted = f64::from(count).min(self.burst);
+        if self.level >= wanted {
+            self.level -= wanted;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((wanted - self.level) / self.rate))
+    }
+
+    /// Whether it is as if nothing was ever taken.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        let mut later = *self;
+        later.fill(now);
+        later.level >= later.burst
+    }
+
+    fn fill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.level = (self.level + passed * self.rate).min(self.burst);
         self.at = now;
-        if self.level >= 1.0 {
-            self.level -= 1.0;
-            return Ok(());
-        }
-        Err(Duration::from_secs_f64((1.0 - self.level) / self.rate))
     }
 }
 

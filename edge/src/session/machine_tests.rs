@@ -1,5 +1,6 @@
 //! The session's decisions, one case each; time is an argument.
 
+mod answering;
 mod leaving;
 mod random;
 mod subscriptions;
@@ -52,6 +53,7 @@ fn identity(user: &str) -> Rc<Identity> {
         grants: Vec::new(),
         subscribe: Vec::new(),
         token_id: None,
+        issued_at_ms: None,
         expires_at_ms: None,
         scope: Scope::of_token("", user),
     })

@@ -12,10 +12,12 @@ mod machine_tests;
 #[cfg(test)]
 mod outbox_tests;
 
-pub(crate) use driver::{Connection, Received, SessionParts, session};
+pub(crate) use bucket::Bucket;
+pub(crate) use driver::{Connection, Next, Received, SessionParts, Standing, session};
 pub(crate) use machine::Settings;
 #[cfg(test)]
 pub(crate) use outbox::{Flushed, Outbox, Wrote};
 pub(crate) use outbox::{LaneBroken, LaneWriter};
+pub(crate) use work::{authorise, read_history};
 #[cfg(test)]
 pub(crate) use work::{behind, read_page};

@@ -1,10 +1,11 @@
 //! What takes time for a session: authorising, following, publishing, reading. Each is a future that
 //! owns what it needs; none touches the connection.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use meridian_core::auth::{Action, Decision, Identity};
+use meridian_core::auth::{Action, Decision, Identity, TokenError};
 use meridian_core::policy::DeliveryClass;
 use meridian_core::protocol::{
     Ack, Code, EventView, HistoryPage, HistoryRequest, Message, PublishItem, Published, ReplyError,
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep};
 use super::machine::{Generation, OpId};
 use crate::delivery::{From, ReadError, Stores, read_after, resolve};
 use crate::hub::Pinned;
+use crate::quota::SessionQuota;
+use crate::tokens::code_of;
 use crate::worker::Context;
 
 /// A history read waits this long for a region that is not far enough.
@@ -38,6 +41,8 @@ pub(crate) enum Done {
         channel: Channel,
         decision: Decision,
     },
+    /// The token that was to be checked.
+    Verified(Result<Identity, Code>),
     Replied(Message),
     /// A history read's reply.
     Read(Message),
@@ -80,6 +85,16 @@ pub(crate) async fn authorise(
         Decision::Deny => Err(Code::Forbidden),
         Decision::Unavailable => Err(Code::AuthoriserUnavailable),
     }
+}
+
+/// Checks a token whose key has to be fetched first.
+pub(crate) async fn verify(context: Rc<Context>, token: String, first: TokenError) -> Done {
+    Done::Verified(context.node.tokens.verify_later(&token, first).await.map_err(code_of))
+}
+
+/// Takes a ticket for the token that it stands for.
+pub(crate) async fn redeem(context: Rc<Context>, ticket: String) -> Done {
+    Done::Verified(context.node.tokens.redeem(&ticket).await)
 }
 
 /// Authorises, opens the channel and finds where the subscription starts.
@@ -146,14 +161,16 @@ async fn start(
 
 /// How far the region is, if that is below the position.
 pub(crate) async fn behind(stores: &Stores, stream: &Stream, position: Position) -> Option<String> {
-    let applied = stores.backplane.marker(stream).await.ok()??;
+    let marker = stores.backplane.marker(stream).await.ok().flatten();
     // The marker stands at the last event kept; only a position that is ahead of the log as this
     // region has worked it off is worth a word, so ask who knows that.
-    if position <= applied {
+    if marker >= Some(position) {
         return None;
     }
     let checkpoints = stores.history.checkpoints(std::slice::from_ref(stream)).await.ok()?;
-    let applied = checkpoints.get(&stream.partition)?.position.max(applied);
+    let stored = checkpoints.get(&stream.partition).map(|stored| stored.position);
+    // A region that is new has neither.
+    let applied = stored.max(marker).unwrap_or(Position::start_of(stream.epoch));
     (position > applied).then(|| cursor_text(stream, applied))
 }
 
@@ -179,13 +196,14 @@ pub(crate) async fn reauthorise(
 /// Publishes for a session.
 pub(crate) async fn publish(
     context: Rc<Context>,
+    quota: Option<Rc<RefCell<SessionQuota>>>,
     whose: impl Fn() -> Option<(Generation, Rc<Identity>)>,
     id: Option<u64>,
     items: Vec<PublishItem>,
     batch: bool,
 ) -> Done {
     let publisher = &context.node.publisher;
-    let mut results = publisher.publish(whose, items).await;
+    let mut results = publisher.publish_over(quota.as_deref(), whose, items).await;
     Done::Replied(if batch {
         Message::PublishedBatch { id, results }
     } else {
@@ -229,10 +247,12 @@ async fn record_ack(
     let history = &context.node.stores.history;
     let recorded = history.acknowledged(&key).await.map_err(|_| Code::Unavailable)?;
     let generation = recorded.map_or(0, |recorded| recorded.generation) + u64::from(ack.reset);
-    history
-        .acknowledge(vec![(key, Acknowledged { generation, cursor })])
-        .await
-        .map_err(|_| Code::Unavailable)
+    let acknowledged = Acknowledged { generation, cursor };
+    let merging = history.acknowledge(vec![(key.clone(), acknowledged.clone())]);
+    let higher = merging.await.map_err(|_| Code::Unavailable)?.pop();
+    let (key, merged) = higher.unwrap_or((key, acknowledged));
+    context.node.acks.offer(key, merged);
+    Ok(())
 }
 
 /// Reads a page of history for a session.
@@ -260,23 +280,32 @@ async fn history_page(
         return Err(ReplyError::of(Code::Unsupported));
     }
     let key = ChannelKey { tenant: identity.tenant.clone(), channel };
+    read_history(context, &key, &request).await
+}
+
+/// Reads a page of a stored channel, which the caller may read.
+pub(crate) async fn read_history(
+    context: &Context,
+    key: &ChannelKey,
+    request: &HistoryRequest,
+) -> Result<HistoryPage, ReplyError> {
     let stores = &context.node.stores;
-    let stream = stores.stream(&key).ok_or_else(|| wrong_region(context, &key.channel))?;
+    let stream = stores.stream(key).ok_or_else(|| wrong_region(context, &key.channel))?;
     let limit =
         request.limit.map_or(HISTORY_DEFAULT, |limit| limit as usize).clamp(1, HISTORY_MOST);
     let (after, limit) = match (&request.after, request.last) {
         (Some(text), None) => {
             let cursor = Cursor::parse(text).map_err(|_| ReplyError::of(Code::BadCursor))?;
-            let start = resolve(stores, &key, &stream, From::Cursor(cursor)).await?;
+            let start = resolve(stores, key, &stream, From::Cursor(cursor)).await?;
             (start.position, limit)
         }
         (None, Some(last)) => {
             let last = (last as usize).min(HISTORY_MOST);
-            (start(context, &key, &stream, From::Last(last)).await?, last.max(1))
+            (start(context, key, &stream, From::Last(last)).await?, last.max(1))
         }
         _ => return Err(ReplyError::of(Code::BadRequest)),
     };
-    read_page(stores, &key, &stream, after, limit).await
+    read_page(stores, key, &stream, after, limit).await
 }
 
 pub(crate) async fn read_page(

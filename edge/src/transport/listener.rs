@@ -1,7 +1,6 @@
 //! TCP: one listener a worker on the shared port, TLS where it is on, HTTP/1.1 and HTTP/2, and the
 //! hand-over of upgraded sockets to their sessions. A slow handshake is dropped.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,8 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,17 +16,18 @@ use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::activity::Activity;
 use super::address::{ClientAddress, read_proxy_header};
+use super::answers::AnswerBody;
 use super::socket::{ClientStream, Socket};
 use super::websocket::{self, Upgrade};
 use crate::http_api;
 use crate::worker::Context;
+use meridian_core::protocol::ReplyError;
 
-/// A connection that asks for nothing more is gone after this.
-const IDLE: Duration = Duration::from_secs(60);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
@@ -133,36 +132,6 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
     }
 }
 
-/// When a connection last had something to do.
-struct Activity {
-    /// `None` before the first request.
-    asked: Cell<Option<Instant>>,
-    answering: Cell<usize>,
-}
-
-impl Activity {
-    async fn during<T>(&self, answering: impl Future<Output = T>) -> T {
-        self.answering.set(self.answering.get() + 1);
-        let answer = answering.await;
-        self.answering.set(self.answering.get() - 1);
-        self.asked.set(Some(Instant::now()));
-        answer
-    }
-
-    /// Waits until nothing was asked for too long: `first` at the beginning, `IDLE` later. hyper limits
-    /// the time of a head that has begun in HTTP/1, and nothing before it nor in HTTP/2.
-    async fn ceased(&self, first: Duration) {
-        let began = Instant::now();
-        loop {
-            let until = self.asked.get().map_or(began + first, |asked| asked + IDLE);
-            if self.answering.get() == 0 && Instant::now() >= until {
-                return;
-            }
-            sleep_until(until.max(Instant::now() + Duration::from_millis(100))).await;
-        }
-    }
-}
-
 async fn serve_http(context: Rc<Context>, stream: ClientStream, address: ClientAddress) {
     let mut builder = auto::Builder::new(LocalExecutor);
     let head_timeout = context.node.handshake_timeout;
@@ -178,11 +147,14 @@ async fn serve_http(context: Rc<Context>, stream: ClientStream, address: ClientA
         .max_concurrent_streams(64)
         .max_header_list_size(16 * 1024);
     let draining = context.node.draining.clone();
-    let activity = Rc::new(Activity { asked: Cell::new(None), answering: Cell::new(0) });
+    let activity = Rc::new(Activity::default());
     let active = activity.clone();
     let service = service_fn(move |request| {
-        let (context, active) = (context.clone(), active.clone());
-        async move { active.during(answer(context, address, request)).await }
+        let (context, busy) = (context.clone(), active.begin());
+        async move {
+            let answer = answer(context, address, request).await;
+            Ok::<_, std::convert::Infallible>(answer.map(|body| body.during(busy)))
+        }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -191,7 +163,10 @@ async fn serve_http(context: Rc<Context>, stream: ClientStream, address: ClientA
         () = activity.ceased(head_timeout) => return,
         () = draining.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = activity.ceased(head_timeout) => return,
+            }
         }
     };
     if let Err(error) = result {
@@ -203,30 +178,31 @@ async fn answer(
     context: Rc<Context>,
     address: ClientAddress,
     mut request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+) -> Response<AnswerBody> {
     if request.uri().path() == "/v1/ws" && request.method() == http::Method::GET {
-        return Ok(upgrade(&context, &mut request, address));
+        return upgrade(&context, &mut request, address);
     }
     let (head, body) = request.into_parts();
     let body = match http_api::read_body(&context, body).await {
         Ok(body) => body,
-        Err(code) => return Ok(http_api::problem(code).map(Full::new)),
+        Err(code) => return http_api::problem(code).map(Into::into),
     };
-    Ok(http_api::handle(&context, &head, body, address).await.map(Full::new))
+    http_api::handle(&context, &head, body, address).await
 }
 
 fn upgrade(
     context: &Rc<Context>,
     request: &mut Request<Incoming>,
     address: ClientAddress,
-) -> Response<Full<Bytes>> {
+) -> Response<AnswerBody> {
     let admitted = http_api::admit_session(context, request.headers(), request.uri(), address);
     let prepared = admitted.and_then(|asked| {
-        Upgrade::parse(request.headers(), asked.codec.as_deref()).map(|up| (up, asked.token))
+        let upgrade = Upgrade::parse(request.headers(), asked.codec.as_deref());
+        upgrade.map(|upgrade| (upgrade, asked)).map_err(ReplyError::of)
     });
-    let (upgrade, token) = match prepared {
+    let (upgrade, asked) = match prepared {
         Ok(prepared) => prepared,
-        Err(code) => return http_api::problem(code).map(Full::new),
+        Err(error) => return http_api::refusal(&error, None).map(Into::into),
     };
     let response = upgrade.answer();
     let upgraded = hyper::upgrade::on(request);
@@ -242,7 +218,7 @@ fn upgrade(
         // A slice of hyper's buffer would keep all of it for the session's life.
         let early = parts.read_buf.to_vec();
         // The session's task is small and lives long; this one's frame held hyper's parts.
-        spawn_local(websocket::run(context, socket, early, upgrade.codec, token, admission));
+        spawn_local(websocket::run(context, socket, early, upgrade.codec, asked, admission));
     });
     response
 }

@@ -1,7 +1,9 @@
 //! Transports move bytes: sockets, TLS, HTTP upgrades, QUIC and its streams. They never read what a
 //! message means.
 
+mod activity;
 mod address;
+mod answers;
 mod capsules;
 mod listener;
 mod quic;
@@ -14,6 +16,7 @@ mod websocket_frames;
 mod webtransport;
 
 pub(crate) use address::ClientAddress;
+pub(crate) use answers::{AnswerBody, event_stream, poll};
 pub(crate) use listener::{bind_tcp, serve_tcp, serve_tcp_stream};
 pub(crate) use quic::{QuicKeys, bind_udp, endpoint, serve_quic};
 pub use reset_key::ResetKey;

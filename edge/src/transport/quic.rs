@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use h3::quic::BidiStream;
 use h3::server::RequestStream;
 use http::{Request, Response};
+use meridian_core::protocol::Code;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::crypto::{HandshakeTokenKey, HmacKey};
 use quinn::{
@@ -23,7 +24,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::activity::{Activity, Busy};
 use super::address::ClientAddress;
+use super::answers::AnswerBody;
 use super::listener::raw;
 use super::reset_key::ResetKey;
 use super::steering::{SteeredSocket, Stray};
@@ -164,17 +167,26 @@ async fn serve_connection(context: Rc<Context>, incoming: Incoming) {
     };
     let Ok(Some((quic, mut h3))) = timeout(limit, handshake).await else { return };
     // A connection that asks for nothing holds memory for nothing; one that asked may ask again.
-    let mut patience = limit;
-    while let Ok(Ok(Some(resolver))) = timeout(patience, h3.accept()).await {
+    let activity = Rc::new(Activity::default());
+    loop {
+        let accepted = tokio::select! {
+            accepted = h3.accept() => accepted,
+            () = activity.ceased(limit) => return,
+        };
+        let Ok(Some(resolver)) = accepted else { return };
         let Ok(resolved) = timeout(limit, resolver.resolve_request()).await else { return };
         let Ok((request, stream)) = resolved else { continue };
-        patience = IDLE;
+        let busy = activity.begin();
         if is_webtransport(&request) {
             return webtransport::accept(context, quic, h3, request, stream, address).await;
         }
-        let context = context.clone();
+        let (context, quic) = (context.clone(), quic.clone());
         spawn_local(async move {
-            let _ = timeout(limit, answer(&context, request, stream, address)).await;
+            tokio::select! {
+                () = answer(&context, request, stream, address, busy) => {}
+                // Whoever waits for something to say has to learn that nobody listens.
+                _ = quic.closed() => {}
+            }
         });
     }
 }
@@ -190,13 +202,21 @@ async fn answer(
     request: Request<()>,
     mut stream: H3Stream,
     address: ClientAddress,
+    busy: Busy,
 ) {
     let (head, ()) = request.into_parts();
-    let response = match read_body(context, &mut stream).await {
-        Some(body) => http_api::handle(context, &head, body, address).await,
-        None => http_api::problem(meridian_core::protocol::Code::FrameTooLarge),
+    let limit = context.node.handshake_timeout;
+    let response = match timeout(limit, read_body(context, &mut stream)).await {
+        Ok(Some(body)) => http_api::handle(context, &head, body, address).await,
+        Ok(None) => http_api::problem(Code::FrameTooLarge).map(Into::into),
+        Err(_) => http_api::problem(Code::ConnectTimeout).map(Into::into),
     };
-    respond(&mut stream, response).await;
+    let response = response.map(|body| body.during(busy));
+    if matches!(response.body(), AnswerBody::Stream(_)) {
+        respond(&mut stream, response).await;
+    } else {
+        let _ = timeout(limit, respond(&mut stream, response)).await;
+    }
 }
 
 async fn read_body(context: &Context, stream: &mut H3Stream) -> Option<Bytes> {
@@ -211,17 +231,19 @@ async fn read_body(context: &Context, stream: &mut H3Stream) -> Option<Bytes> {
     Some(body.freeze())
 }
 
-/// Sends a whole response. A peer that is gone does not need it.
-pub(super) async fn respond<S>(stream: &mut RequestStream<S, Bytes>, response: Response<Bytes>)
+/// Sends a response to its end. A peer that is gone does not need it.
+pub(super) async fn respond<S>(stream: &mut RequestStream<S, Bytes>, response: Response<AnswerBody>)
 where
     S: BidiStream<Bytes>,
 {
-    let (head, body) = response.into_parts();
+    let (head, mut body) = response.into_parts();
     if stream.send_response(Response::from_parts(head, ())).await.is_err() {
         return;
     }
-    if !body.is_empty() && stream.send_data(body).await.is_err() {
-        return;
+    while let Some(bytes) = body.next().await {
+        if !bytes.is_empty() && stream.send_data(bytes).await.is_err() {
+            return;
+        }
     }
     let _ = stream.finish().await;
 }

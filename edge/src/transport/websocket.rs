@@ -16,6 +16,7 @@ use tungstenite::handshake::derive_accept_key;
 use super::socket::{Socket, SocketLane};
 use super::websocket_frames::{FrameDecoder, Item, close, close_echo, pong};
 use crate::frame::{Format, Framing};
+use crate::http_api::Asked;
 use crate::session::{Connection, LaneWriter, Received, SessionParts, session};
 use crate::worker::{Admission, Context};
 
@@ -78,7 +79,7 @@ pub(crate) fn run(
     socket: Socket,
     mut early: Vec<u8>,
     codec: Codec,
-    token: Option<String>,
+    asked: Asked,
     admission: Admission,
 ) -> impl Future<Output = ()> {
     let socket = Rc::new(socket);
@@ -100,8 +101,10 @@ pub(crate) fn run(
         transport: "websocket",
         own_lane: Box::new(SocketLane(socket)),
         lanes: 0,
-        token,
-        admission,
+        token: asked.token,
+        client: asked.client,
+        admission: Some(admission),
+        answers: None,
     };
     session(context, connection, parts)
 }

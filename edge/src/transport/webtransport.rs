@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
-use meridian_core::protocol::{Code, Codec, FrameReader};
+use meridian_core::protocol::{Code, Codec, FrameReader, ReplyError};
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -47,13 +47,16 @@ pub(super) async fn accept(
     let admitted = if head.uri.path() == "/v1/wt" {
         http_api::admit_session(&context, &head.headers, &head.uri, address)
     } else {
-        Err(Code::NotFound)
+        Err(ReplyError::of(Code::NotFound))
     };
-    let negotiated = admitted.and_then(|asked| negotiate(&head.headers, asked));
-    let (codec, protocol, token) = match negotiated {
+    let negotiated = admitted.and_then(|asked| {
+        let negotiated = negotiate(&head.headers, asked.codec.as_deref());
+        negotiated.map(|codec| (codec, asked)).map_err(ReplyError::of)
+    });
+    let ((codec, protocol), asked) = match negotiated {
         Ok(negotiated) => negotiated,
-        Err(code) => {
-            respond(&mut connect, http_api::problem(code)).await;
+        Err(error) => {
+            respond(&mut connect, http_api::refusal(&error, None).map(Into::into)).await;
             // The page only learns that it failed; our side is done when the peer has the answer.
             let _ = timeout(CLOSE_WAIT, quic.closed()).await;
             return;
@@ -93,29 +96,31 @@ pub(super) async fn accept(
         transport: "webtransport",
         own_lane: Box::new(QuicLane(send)),
         lanes: LANES,
-        token,
-        admission,
+        token: asked.token,
+        client: asked.client,
+        admission: Some(admission),
+        answers: None,
     };
     // A task of its own: this one's frame held the handshake.
     spawn_local(session(context, connection, parts));
 }
 
-type Negotiated = (Codec, Option<&'static str>, Option<String>);
+type Negotiated = (Codec, Option<&'static str>);
 
 /// The codec: a subprotocol that the page offered, else the query's.
-fn negotiate(headers: &http::HeaderMap, asked: http_api::Asked) -> Result<Negotiated, Code> {
+fn negotiate(headers: &http::HeaderMap, in_query: Option<&str>) -> Result<Negotiated, Code> {
     let offered = headers
         .get_all("wt-available-protocols")
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .find_map(|name| Codec::from_subprotocol(name.trim().trim_matches('"')));
-    let codec = match (offered, asked.codec) {
+    let codec = match (offered, in_query) {
         (Some(codec), _) => codec,
         (None, None) => Codec::Json,
-        (None, Some(name)) => Codec::from_name(&name).ok_or(Code::Unsupported)?,
+        (None, Some(name)) => Codec::from_name(name).ok_or(Code::Unsupported)?,
     };
-    Ok((codec, offered.map(Codec::subprotocol), asked.token))
+    Ok((codec, offered.map(Codec::subprotocol)))
 }
 
 /// The client's first bidirectional stream of this session.

@@ -67,11 +67,11 @@ impl Context {
         self.tell(state);
     }
 
-    /// Records up to here are worked off; `time_ms` is the last one's.
-    pub(super) fn applied(&self, position: Position, time_ms: u64) {
-        let end = self.log.known_end(self.partition()).0;
-        self.metering.lag(end.saturating_sub(position.next_offset().0), time_ms);
-        self.status.send_modify(|status| status.applied = position);
+    /// Records up to here are worked off; `time_ms` is the last one's, if that is known.
+    pub(super) fn applied(&self, position: Position, time_ms: Option<u64>) {
+        self.status.send_modify(|status| {
+            (status.applied, status.applied_time_ms) = (position, time_ms);
+        });
     }
 
     /// The history holds everything up to `checkpoint`; so much is on its way.
@@ -85,12 +85,13 @@ impl Context {
 
     /// What a failed read of the log means; `None`: try again.
     pub(super) fn log_outcome(&self, error: &LogError, next: Offset) -> Option<Outcome> {
-        match *error {
+        match error {
             LogError::Unavailable => None,
-            LogError::Truncated { earliest } => Some(Outcome::Truncated { earliest }),
+            LogError::Truncated { earliest } => Some(Outcome::Truncated { earliest: *earliest }),
             LogError::BeyondEnd { end } => {
                 Some(Outcome::Halted(Halt::ReadPastEnd { next: next.0, end: end.0 }))
             }
+            LogError::Ended { why } => Some(Outcome::Halted(Halt::LogEnded { why: why.clone() })),
         }
     }
 

@@ -246,7 +246,7 @@ impl<'a> Live<'a> {
         let level = self.backlog.level();
         let settled = level.settled.map(|stored| stored.position);
         self.context.stored(settled, level.bytes);
-        self.context.applied(self.state.position(), last_time_ms);
+        self.context.applied(self.state.position(), Some(last_time_ms));
         let span_ms = self.state.window().full_span_ms();
         let horizon_ms = self.context.options.horizon.as_millis();
         self.context.metering.window_short(span_ms.is_some_and(|ms| u128::from(ms) < horizon_ms));

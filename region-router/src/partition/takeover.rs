@@ -47,7 +47,7 @@ pub(super) async fn take_over(context: &Context) -> Result<Owned, Outcome> {
     };
     let vouched = Vouched::by(checkpoint.as_ref(), context.start());
     context.stored(checkpoint.as_ref().map(|stored| stored.position), 0);
-    context.applied(vouched.position, 0);
+    context.applied(vouched.position, None);
     let backplane = repair::settle(context, vouched).await?;
     let state = apply::State::new(apply::Start {
         stream: context.stream.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use meridian_core::lag::Lag;
 use meridian_core::vocabulary::{Epoch, Partition};
 use meridian_region_router::{Halt, Outcome, PartitionState, Router};
 use tokio::sync::watch;
@@ -27,11 +28,34 @@ async fn it_routes_and_says_where_it_stands() {
     let mut followed = status.follow(Partition(0)).unwrap();
     followed.wait_for(|s| s.checkpoint == Some(at(last))).await.unwrap();
     let now = status.partition(Partition(0)).unwrap();
-    assert_eq!((now.state, now.applied, now.lag_records), (PartitionState::Live, at(last), 0));
+    assert_eq!((now.state, now.applied, now.lag), (PartitionState::Live, at(last), Lag::NONE));
     assert!(status.is_ready());
     shutdown.cancel();
     assert_eq!(task.await.unwrap(), Outcome::Stopped);
     assert_eq!(status.partitions()[0].state, PartitionState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_says_how_far_it_is_behind_while_nothing_moves() {
+    let world = World::new();
+    let router = router(&world);
+    let (status, shutdown) = (router.status(), CancellationToken::new());
+    let task = tokio::spawn(router.run(shutdown.clone()));
+    world.publish_many("a", 2);
+    world.until_stored().await;
+    let mut followed = status.follow(Partition(0)).unwrap();
+    followed.wait_for(|status| status.applied == at(1)).await.unwrap();
+    world.log.down(true);
+    world.publish_many("a", 3);
+    let lag = status.partition(Partition(0)).unwrap().lag;
+    assert_eq!(lag.records, 3);
+    assert!(lag.ms.is_some_and(|ms| ms < 60_000), "not as old as the log's own clock: {lag:?}");
+    world.log.down(false);
+    world.until_stored().await;
+    followed.wait_for(|status| status.applied == at(4)).await.unwrap();
+    assert_eq!(status.partition(Partition(0)).unwrap().lag, Lag::NONE);
+    shutdown.cancel();
+    task.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -131,6 +131,10 @@ export class MeridianClient {
   subscribe<T = unknown>(channel: string, options: SubscribeOptions<T> = {}): Subscription<T> {
     const { length } = encoder.encode(channel);
     if (length < 1 || length > MAX_CHANNEL_BYTES) throw new MeridianError('bad_channel', 'stop', 'not a channel name');
+    // A cursor that is not there would mean now, and skip what the caller thought to go on from.
+    if (typeof options.from === 'object' && 'cursor' in options.from && !isText(options.from.cursor)) {
+      throw new MeridianError('bad_cursor', 'stop', 'from.cursor is no cursor', { channel });
+    }
     const complete = { ...options, store: options.store ?? this.#settings.store } as SubscribeOptions<T>;
     const held = this.#subscriptions.get(channel) as Subscription<T> | undefined;
     if (held && !held.adopt(complete)) {
@@ -280,4 +284,9 @@ function newStats(): Stats {
     skipped: 0, chainBreaks: 0, overflows: 0, resubscribes: 0,
     moves: { failure: 0, home: 0, redirect: 0 }, redirectsIgnored: 0,
   };
+}
+
+/** Not empty: what the type says is not what every caller holds. */
+function isText(value: unknown): boolean {
+  return typeof value === 'string' && value !== '';
 }

@@ -298,6 +298,12 @@ test('a round: over when all have answered, soon after one is well, at last when
   const nobody = new Round(['a'], 0);
   nobody.heard('a', health(10, 'starting'), 10);
   assert.equal(nobody.best('a'), null);
+  const late = new Round(['a', 'b'], 0);
+  late.heard('a', health(10, 'rebuilding'), 10);
+  assert.equal(late.until, 1_500, 'another may have the newest');
+  assert.equal(late.best('a'), 'a', 'the last resort');
+  late.heard('b', health(900, 'degraded'), 900);
+  assert.equal(late.best('a'), 'b');
 });
 
 test('answers that are none are no health', () => {

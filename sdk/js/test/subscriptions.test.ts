@@ -32,6 +32,15 @@ test('a cursor given is the position held before the server has answered', async
   assert.deepEqual(got, [5]);
 });
 
+test('a cursor that is not there is no silent now', async () => {
+  const world = await connected();
+  for (const cursor of [undefined, null, '', 7]) {
+    const from = { cursor: cursor as unknown as string };
+    assert.throws(() => world.client.subscribe('flights:SFO', { from }), { code: 'bad_cursor' });
+  }
+  assert.equal(world.client.subscription('flights:SFO'), undefined);
+});
+
 test('an ephemeral channel has no cursor, tells skips, and survives a reconnect', async () => {
   const world = await connected();
   let skipped = 0;

@@ -23,6 +23,13 @@ pub struct Counts {
     pub kafka: u32,
 }
 
+/// Files of a killed server as they were, to be put back: a disk that lost what was written after.
+#[derive(Debug)]
+pub struct Kept {
+    folder: PathBuf,
+    copy: TempDir,
+}
+
 /// Running servers. Their ports and data stay the same over `kill` and `start`.
 #[derive(Debug)]
 pub struct Stack {
@@ -99,6 +106,20 @@ impl Stack {
         self.folder.path().join(server)
     }
 
+    /// Copies a folder of a killed server that holds files only, say `data/TOPIC-0` of a broker.
+    pub fn keep(&self, server: &str, folder: &str) -> Kept {
+        let (folder, copy) = (self.folder(server).join(folder), TempDir::new().unwrap());
+        copy_files(&folder, copy.path());
+        Kept { folder, copy }
+    }
+
+    /// Has a killed server find its files as they were kept.
+    pub fn put_back(&self, kept: &Kept) {
+        std::fs::remove_dir_all(&kept.folder).unwrap();
+        std::fs::create_dir(&kept.folder).unwrap();
+        copy_files(kept.copy.path(), &kept.folder);
+    }
+
     fn act(&self, action: &str, server: &str) {
         run(self.folder.path(), action, Some(server), Counts::default());
     }
@@ -114,6 +135,13 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         run(self.folder.path(), "down", None, Counts::default());
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }
 

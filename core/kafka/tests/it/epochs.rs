@@ -75,11 +75,12 @@ async fn a_recreated_topic_ends_the_handle(options: &meridian_kafka::Options, lo
     // Between its two lives the topic may be found missing.
     assert!(matches!(why, Ended::Replaced { .. } | Ended::Gone), "{why:?}");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    assert_eq!(append_one(&log, &key, "2").await, Err(AppendError::Unavailable));
-    let read = log.read(partition, Offset(0), 1, 1).await;
-    assert_eq!(read, Err(LogError::Unavailable));
-    assert_eq!(log.end(partition).await, Err(LogError::Unavailable));
-    assert_eq!(log.wait_for(partition, Offset(9)).await, Err(LogError::Unavailable));
+    assert_eq!(append_one(&log, &key, "2").await, Err(AppendError::Halted));
+    let ended = LogError::Ended { why: why.to_string() };
+    assert_eq!(log.read(partition, Offset(0), 1, 1).await, Err(ended.clone()));
+    assert_eq!(log.end(partition).await, Err(ended.clone()));
+    assert_eq!(log.wait_for(partition, Offset(9)).await, Err(ended));
+    assert_eq!(log.halted(), Some(why.to_string()));
     log.close().await;
 }
 

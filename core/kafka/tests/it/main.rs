@@ -2,7 +2,9 @@
 //! their own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acks;
 mod conformance;
+mod ended;
 mod epochs;
 mod faults;
 mod group;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use meridian_core::seams::conformance::channel;
 use meridian_core::seams::{Log as _, LogError};
-use meridian_core::vocabulary::{LogName, Offset, Record};
+use meridian_core::vocabulary::{LogName, Offset, Partition, Record};
 use meridian_kafka::KafkaLog;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::help::{append_one, broker, open, options, record};
+use crate::help::{append_one, broker, channel_in_each, open, options, record};
 
 const RECORDS: usize = 20_000;
 
@@ -119,4 +119,23 @@ async fn logs_are_apart(options: &meridian_kafka::Options, global: &KafkaLog) {
     assert_eq!(global.end(global.partition(&key)).await, before);
     assert_ne!(log.incarnation().identity, global.incarnation().identity);
     log.close().await;
+}
+
+/// Who starts from now right after a start must not start at the beginning.
+#[tokio::test]
+async fn a_log_that_is_opened_knows_its_ends() {
+    let stack = broker();
+    let mut options = options(&stack, 4);
+    // Nothing but the opening itself looks in time.
+    options.watch = Duration::from_secs(3_600);
+    let log = open(&options).await;
+    for (count, key) in channel_in_each(&log).iter().enumerate() {
+        for n in 0..=count {
+            append_one(&log, key, &n.to_string()).await.unwrap();
+        }
+    }
+    log.close().await;
+    let log = open(&options).await;
+    let ends: Vec<u64> = (0..4).map(|partition| log.known_end(Partition(partition)).0).collect();
+    assert_eq!(ends, [1, 2, 3, 4]);
 }

@@ -14,13 +14,13 @@ use tokio::task::JoinSet;
 
 use crate::server::Server;
 
-const PARTITIONS: u32 = 6;
+pub(crate) const PARTITIONS: u32 = 6;
 const KILLS: usize = 3;
 /// Batches that are stored between two kills.
 const BATCHES: usize = 150;
 
 /// Stores until told to stop, repeating what was not answered; counts what was.
-async fn write(
+pub(crate) async fn write(
     history: Arc<PostgresHistory>,
     partition: u32,
     stop: watch::Receiver<bool>,
@@ -80,7 +80,7 @@ async fn what_was_answered_survives_kill_9() {
 }
 
 /// Each event once, and each channel one chain.
-async fn check(history: &PostgresHistory, partition: u32, end: Position) {
+pub(crate) async fn check(history: &PostgresHistory, partition: u32, end: Position) {
     let bounds = ReadBounds { max_events: 100, max_bytes: usize::MAX, oldest_time_ms: 0 };
     let mut offsets = Vec::new();
     for number in 0..5 {

@@ -10,5 +10,6 @@ mod opening;
 mod outage;
 mod plans;
 mod roles;
+mod seed;
 mod server;
 mod tls;

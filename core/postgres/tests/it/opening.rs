@@ -1,7 +1,7 @@
 //! What a history is opened on: a migrated schema, of one log, on a server that can be trusted.
 
-use meridian_core::seams::Incarnation;
-use meridian_core::vocabulary::{Epoch, LogName};
+use meridian_core::seams::{HistoryError, Incarnation};
+use meridian_core::vocabulary::{Epoch, LogName, Partition};
 use meridian_postgres::{OpenError, PostgresHistory, migrate};
 
 use crate::server::{Server, incarnation, shared, unmigrated};
@@ -65,6 +65,46 @@ async fn another_log_is_refused() {
     let zone = LogName::parse("europe").unwrap();
     open(&server, Incarnation { log: zone, ..incarnation() }).await.expect("a zone's own log");
     open(&server, later).await.unwrap();
+}
+
+/// Resumed without asking: the server says later what it has to say, to each call.
+#[tokio::test]
+async fn a_resumed_history_asks_first() {
+    let stack = shared();
+    let options = unmigrated(&stack);
+    let history = PostgresHistory::resume(options.clone(), &incarnation()).unwrap();
+    assert_eq!((history.halts().await, history.refused().is_some()), (Err(HistoryError), true));
+    migrate(&options).await.unwrap();
+    assert_eq!(PostgresHistory::newest(&options, &incarnation().log).await.unwrap(), None);
+    assert_eq!((history.halts().await, history.refused()), (Ok(vec![]), None));
+    let newest = PostgresHistory::newest(&options, &incarnation().log).await.unwrap();
+    assert_eq!(newest, Some(incarnation()));
+    history.close().await;
+    let other = Incarnation { identity: "recreated".into(), ..incarnation() };
+    let history = PostgresHistory::resume(options, &other).unwrap();
+    assert_eq!(history.halts().await, Err(HistoryError));
+    assert!(history.refused().unwrap().contains("another incarnation"));
+    history.close().await;
+}
+
+#[tokio::test]
+async fn halts_are_of_an_epoch_and_stay_until_a_router_goes_on() {
+    let server = Server::shared().await;
+    let history = server.open().await;
+    for (partition, why) in [(3, "first"), (1, "second"), (3, "third")] {
+        history.halt(Partition(partition), why).await.unwrap();
+    }
+    let halts = history.halts().await.unwrap();
+    let told: Vec<_> = halts.iter().map(|halt| (halt.partition.0, halt.why.as_str())).collect();
+    assert_eq!(told, [(1, "second"), (3, "third")]);
+    assert!(halts[1].found > halts[0].found, "{halts:?}");
+    history.go_on(Partition(3)).await.unwrap();
+    assert_eq!(history.halts().await.unwrap(), halts[..1]);
+    let later = Incarnation { epoch: Epoch(2), identity: "its next".into(), ..incarnation() };
+    let later = PostgresHistory::open(server.options.clone(), &later).await.unwrap();
+    assert_eq!(later.halts().await, Ok(vec![]));
+    later.close().await;
+    history.close().await;
 }
 
 #[tokio::test]

@@ -5,8 +5,10 @@ use meridian_core::seams::conformance::{Samples, channel, stream};
 use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, Applied, CommitError, History, HistoryRead, ReadBounds, ReadFrom,
 };
-use meridian_core::vocabulary::{ChannelKey, Cursor, Namespace, Position, SubscriberName, UserId};
-use meridian_postgres::{OpenError, PostgresHistory, migrate};
+use meridian_core::vocabulary::{
+    ChannelKey, Cursor, Namespace, Partition, Position, SubscriberName, UserId,
+};
+use meridian_postgres::{OpenError, PostgresHistory, SeedError, SeedLog, migrate, seed};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::server::{Server, incarnation};
@@ -36,7 +38,8 @@ async fn set_up() -> Server {
     server
         .run(
             "CREATE ROLE router1 LOGIN IN ROLE meridian_router; \
-             CREATE ROLE edge1 LOGIN IN ROLE meridian_edge",
+             CREATE ROLE edge1 LOGIN IN ROLE meridian_edge; \
+             CREATE ROLE copy1 LOGIN IN ROLE meridian_copy",
         )
         .await;
     server
@@ -96,10 +99,20 @@ async fn each_role_does_its_work_and_no_more() {
     )
     .await;
 
+    // Nobody needs more to tell one history from another.
+    let elsewhere = Server::shared().await;
+    let other = elsewhere.open().await.identity().await.unwrap();
+    assert_ne!(history.identity().await.unwrap(), other);
+
     // An edge reads and acknowledges.
     let reading = edge.open().await;
     reads(&reading, &samples, (start, &stored)).await;
     acknowledges(&reading, &samples, &key).await;
+    history.halt(Partition(0), "a reason").await.unwrap();
+    assert_eq!(reading.halts().await.unwrap().len(), 1);
+    history.halt(Partition(0), "another").await.unwrap();
+    history.go_on(Partition(0)).await.unwrap();
+    assert!(reading.halt(Partition(0), "forged").await.is_err());
 
     // And stores nothing else.
     let stream = samples.stream().clone();
@@ -126,6 +139,53 @@ async fn each_role_does_its_work_and_no_more() {
     )
     .await;
     history.commit(&stream, samples.batch(fence, &next)).await.expect("the fence did not move");
+}
+
+/// A region is seeded by one login that only reads there, and by the owner here.
+#[tokio::test]
+async fn a_seed_reads_there_and_its_days_belong_to_upkeep_here() {
+    let server = set_up().await;
+    let (mut router, copier) = (login(&server, "router1"), login(&server, "copy1"));
+    let mut samples = Samples::new(stream(1, 0));
+    let history = router.open().await;
+    let fence = history.claim(samples.stream(), 0).await.unwrap().fence;
+    let events = samples.events(&channel("a"), 3);
+    server.run("SELECT add_partition(0)").await;
+    history.commit(samples.stream(), samples.batch(fence, &events)).await.unwrap();
+    history.close().await;
+
+    server.run("CREATE DATABASE other OWNER owner1").await;
+    let elsewhere = |of: &Server| {
+        let mut there = of.clone();
+        there.options.url = there.options.url.replace("/postgres?", "/other?");
+        assert_ne!(there.options.url, of.options.url);
+        there
+    };
+    let owner = elsewhere(&login(&server, "owner1"));
+    migrate(&owner.options).await.unwrap();
+    owner.run(ROLES).await;
+    let logs = [SeedLog { name: incarnation().log, epochs: None }];
+    let by_edge = seed(&login(&server, "edge1").options, &owner.options, &logs).await;
+    assert!(matches!(by_edge, Err(SeedError::Denied(_))), "{by_edge:?}");
+    seed(&copier.options, &owner.options, &logs).await.unwrap();
+    refused(
+        &copier,
+        &[
+            "INSERT INTO logs (name) VALUES ('x')",
+            "UPDATE streams SET fence = 9",
+            "SELECT add_partition(9)",
+        ],
+    )
+    .await;
+
+    router.options.upkeep_role = Some("meridian_upkeep".into());
+    let history = elsewhere(&router).open().await;
+    assert_eq!(history.claim(samples.stream(), 0).await.unwrap().fence, 1);
+    let retention = Retention { age_ms: DAY_MS, ..Policy::default().retention };
+    let policy = Policy { retention, ..Policy::default() };
+    let policies = Policies::new([(Namespace::parse("rooms").unwrap(), policy)].into());
+    let upkept = history.upkeep(&policies, 9 * DAY_MS).await.unwrap().unwrap();
+    assert_eq!(upkept.dropped, 1);
 }
 
 /// All that is stored above a position, the newest of it, heads and checkpoints.

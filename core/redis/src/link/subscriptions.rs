@@ -105,6 +105,12 @@ impl Subscriptions {
     async fn follow(&mut self, names: Vec<Name>) -> Result<(), BackplaneError> {
         // Before they are subscribed: a message may come right behind the confirmation.
         let new = self.followed.add(names);
+        // As if the connection broke right behind the confirmation: readers begin with what the
+        // history has, and the renewal announces what they may have missed.
+        if !self.connection.client().is_connected() {
+            self.renew_at.get_or_insert_with(|| Instant::now() + RETRY);
+            return Ok(());
+        }
         let mut by_base = std::collections::BTreeMap::<Arc<str>, Vec<String>>::new();
         for name in &new {
             by_base.entry(name.base.clone()).or_default().push(name.text.clone());
@@ -123,6 +129,11 @@ impl Subscriptions {
     async fn renew(&mut self) {
         self.forget_events();
         self.renew_at = None;
+        if !self.connection.client().is_connected() {
+            // Each try would wait for the connection, and whoever follows for each try.
+            self.renew_at = Some(Instant::now() + RETRY);
+            return;
+        }
         for (base, names) in self.followed.by_base() {
             if self.subscribe(&base, &names).await.is_err() {
                 self.renew_at = Some(Instant::now() + RETRY);

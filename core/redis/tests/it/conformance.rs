@@ -1,6 +1,6 @@
 //! The backplane's suite on one Redis, each check under a limit of its own.
 
-use meridian_core::seams::conformance::backplane as suite;
+use meridian_core::seams::conformance::{backplane as suite, ledger};
 use meridian_stack::{Counts, Stack};
 use tokio::time::timeout;
 
@@ -17,7 +17,7 @@ macro_rules! conformance {
     };
 }
 
-/// Every check of the suite; a new one is missed here only if `suite::all` is not looked at.
+/// Every check of the suite, and the ledger's; a new one is missed here only if `suite::all` is not looked at.
 pub(crate) async fn all(options: impl Fn() -> meridian_redis::RedisOptions) {
     conformance!(
         options();
@@ -32,6 +32,7 @@ pub(crate) async fn all(options: impl Fn() -> meridian_redis::RedisOptions) {
         ephemeral_events_reach_followers,
         partitions_do_not_meet,
     );
+    ledger::all(|| async { backplane(&options()).await }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,10 @@ async fn a_restarted_redis_is_followed_again() {
     assert!(matches!(next(&mut link).await, Delivery::Event(event) if event == before.event));
 
     stack.kill("redis1");
+    // A channel that is followed meanwhile is one whose events are announced as lost.
+    let others = [(channel("b"), samples.stream().clone())];
+    let followed = async || link.control.follow(&others).await.is_ok();
+    until("a channel followed without Redis", followed).await;
     stack.restart("redis1");
     // Subscribed again first, announced then.
     assert!(matches!(next(&mut link).await, Delivery::Lossy));
@@ -35,6 +39,9 @@ async fn a_restarted_redis_is_followed_again() {
             Delivery::Ephemeral(event) => panic!("{event:?}"),
         }
     }
+    let other = samples.event(&channel("b"), "other");
+    apply(&backplane, std::slice::from_ref(&other)).await;
+    assert!(matches!(next(&mut link).await, Delivery::Event(event) if event == other.event));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

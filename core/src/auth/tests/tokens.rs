@@ -25,7 +25,7 @@ fn full() -> Claims {
 
 #[test]
 fn what_is_minted_comes_back() {
-    for signer in [hs_signer(), es_signer()] {
+    for signer in signers() {
         let claims = full();
         let identity = verifier().verify(&mint(&signer, &claims, NOW_MS).unwrap(), NOW_MS).unwrap();
         assert_eq!((&identity.tenant, &identity.user), (&claims.tenant, &claims.user));
@@ -53,8 +53,8 @@ fn signature_of_the_rfc_holds() {
 
 #[test]
 fn every_changed_byte_is_noticed() {
-    for signer in [hs_signer(), es_signer()] {
-        let token = mint(&signer, &full(), NOW_MS).unwrap();
+    for signer in signers() {
+        let token = mint(&signer, &ann(), NOW_MS).unwrap();
         let verifier = verifier();
         for at in 0..token.len() {
             for flip in [0x01, 0x02, 0x04, 0x20] {
@@ -74,7 +74,7 @@ fn every_changed_byte_is_noticed() {
 
 #[test]
 fn unsigned_tokens_are_refused() {
-    for alg in ["none", "None", "NONE", "", "HS512", "RS256", "hs256"] {
+    for alg in ["none", "None", "NONE", "", "HS512", "RS512", "PS256", "hs256", "eddsa"] {
         let token = forge(&json!({"alg": alg}), &good(), &hs_signer());
         let (signed, _) = token.rsplit_once('.').unwrap();
         let unsigned = format!("{signed}.");
@@ -91,25 +91,44 @@ fn unsigned_tokens_are_refused() {
 /// The classic: the public key is no secret, so nobody may use it as one.
 #[test]
 fn a_public_key_is_no_hmac_secret() {
-    let as_secret = |header: &Value| {
+    let as_secret = |pem: &str, header: &Value| {
         let signed = format!(
             "{}.{}",
             URL_SAFE_NO_PAD.encode(header.to_string()),
             URL_SAFE_NO_PAD.encode(good().to_string())
         );
-        let key = jsonwebtoken::EncodingKey::from_secret(PUBLIC_PEM.as_bytes());
+        let key = jsonwebtoken::EncodingKey::from_secret(pem.as_bytes());
         let hs256 = jsonwebtoken::Algorithm::HS256;
         let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, hs256).unwrap();
         format!("{signed}.{signature}")
     };
-    let only_es = Verifier::new(vec![es_key()], VerifierOptions::default());
-    let named = as_secret(&json!({"alg": "HS256", "kid": "es"}));
-    let unnamed = as_secret(&json!({"alg": "HS256"}));
-    assert_eq!(only_es.verify(&named, NOW_MS), Err(TokenError::UnsupportedAlgorithm));
-    assert_eq!(only_es.verify(&unnamed, NOW_MS), Err(TokenError::UnknownKey));
-    assert_eq!(verifier().verify(&unnamed, NOW_MS), Err(TokenError::BadSignature));
-    let pem = PUBLIC_PEM.as_bytes();
-    assert_eq!(VerificationKey::hs256("x", pem).unwrap_err(), KeyError::SecretIsPem);
+    for (key, pem) in
+        [(es_key(), PUBLIC_PEM), (rs_key(), RSA_PUBLIC_PEM), (ed_key(), ED_PUBLIC_PEM)]
+    {
+        let named = as_secret(pem, &json!({"alg": "HS256", "kid": key.id()}));
+        let unnamed = as_secret(pem, &json!({"alg": "HS256"}));
+        let only = Verifier::new(vec![key], VerifierOptions::default());
+        assert_eq!(only.verify(&named, NOW_MS), Err(TokenError::UnsupportedAlgorithm));
+        assert_eq!(only.verify(&unnamed, NOW_MS), Err(TokenError::UnknownKey));
+        assert_eq!(verifier().verify(&unnamed, NOW_MS), Err(TokenError::BadSignature));
+        let as_key = VerificationKey::hs256("x", pem.as_bytes());
+        assert_eq!(as_key.unwrap_err(), KeyError::SecretIsPem);
+    }
+}
+
+/// A token under another algorithm of the same key's kind, or another kind's, never passes.
+#[test]
+fn a_key_serves_its_algorithm_only() {
+    for signer in signers() {
+        for other in ["HS256", "ES256", "RS256", "EdDSA"] {
+            let header = json!({"alg": other, "kid": signer.id()});
+            let verdict = verifier().verify(&forge(&header, &good(), &signer), NOW_MS);
+            match other == signer.algorithm().as_str() {
+                true => assert!(verdict.is_ok(), "{other}"),
+                false => assert_eq!(verdict, Err(TokenError::UnsupportedAlgorithm), "{other}"),
+            }
+        }
+    }
 }
 
 #[test]
@@ -118,7 +137,7 @@ fn keys_are_chosen_by_id() {
     let signed_by = |kid: &str| forge(&json!({"alg": "ES256", "kid": kid}), &good(), &es_signer());
     assert!(es.verify(&signed_by("es"), NOW_MS).is_ok());
     assert_eq!(es.verify(&signed_by("other"), NOW_MS), Err(TokenError::UnknownKey));
-    let other = VerificationKey::es256_pem("es", OTHER_PUBLIC_PEM).unwrap();
+    let other = VerificationKey::from_pem("es", Algorithm::Es256, OTHER_PUBLIC_PEM).unwrap();
     let wrong = Verifier::new(vec![other.clone()], VerifierOptions::default());
     assert_eq!(wrong.verify(&signed_by("es"), NOW_MS), Err(TokenError::BadSignature));
     let rotating = Verifier::new(vec![other, es_key()], VerifierOptions::default());
@@ -152,14 +171,28 @@ fn keys_speak_for_their_issuer_only() {
 fn weak_and_wrong_keys_are_refused() {
     assert_eq!(VerificationKey::hs256("x", &[7; 31]).unwrap_err(), KeyError::ShortSecret);
     assert_eq!(SigningKey::hs256("x", b"").unwrap_err(), KeyError::ShortSecret);
-    for pem in ["", "nonsense", PRIVATE_PEM, P384_PUBLIC_PEM] {
-        let verdict = VerificationKey::es256_pem("x", pem);
-        assert_eq!(verdict.unwrap_err(), KeyError::BadPublicPem, "{pem}");
+    let publics = [PUBLIC_PEM, P384_PUBLIC_PEM, RSA_PUBLIC_PEM, ED_PUBLIC_PEM, ED448_PUBLIC_PEM];
+    for (algorithm, own) in [
+        (Algorithm::Es256, PUBLIC_PEM),
+        (Algorithm::Rs256, RSA_PUBLIC_PEM),
+        (Algorithm::EdDsa, ED_PUBLIC_PEM),
+    ] {
+        let privates = ["", "nonsense", PRIVATE_PEM, RSA_PRIVATE_PEM, ED_PRIVATE_PEM];
+        for pem in publics.into_iter().chain(privates).filter(|pem| *pem != own) {
+            let verdict = VerificationKey::from_pem("x", algorithm, pem);
+            assert_eq!(verdict.unwrap_err(), KeyError::BadPublicPem(algorithm), "{pem}");
+        }
     }
-    for pem in ["", "nonsense", PUBLIC_PEM, P384_PRIVATE_PEM] {
-        let verdict = SigningKey::es256_pem("x", pem);
-        assert_eq!(verdict.unwrap_err(), KeyError::BadPrivatePem, "{pem}");
+    for pem in ["", "nonsense", PUBLIC_PEM, RSA_PUBLIC_PEM, P384_PRIVATE_PEM] {
+        assert_eq!(SigningKey::from_pem("x", pem).unwrap_err(), KeyError::NoPrivatePem, "{pem}");
     }
+}
+
+#[test]
+fn short_rsa_keys_are_refused() {
+    let public = VerificationKey::from_pem("x", Algorithm::Rs256, RSA1024_PUBLIC_PEM);
+    assert_eq!(public.unwrap_err(), KeyError::RsaBits);
+    assert_eq!(SigningKey::from_pem("x", RSA1024_PRIVATE_PEM).unwrap_err(), KeyError::RsaBits);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn all_faults_are_told_at_once() {
         leeway_s = 1.5
         [[auth.keys]]
         id = "a"
-        algorithm = "RS256"
+        algorithm = "RS512"
         [limits]
         event_bytes = 262145
         evnt_bytes = 1
@@ -80,7 +80,9 @@ fn unknown_keys_are_told_with_the_likely_one() {
     let message = |text: &str| fault(text).1;
     assert_eq!(message("[limits]\nevnt_bytes = 1"), "unknown key; did you mean `event_bytes`?");
     assert_eq!(message("[limit]"), "unknown key; did you mean `limits`?");
-    assert!(message("[node]\ncolour = 1").contains("known here: name, region"));
+    assert!(
+        message("[node]\ncolour = 1").contains("known here: name, rebuilding_after_ms, region")
+    );
 }
 
 /// In every table that exists, a key that does not is noticed.
@@ -123,11 +125,70 @@ fn no_key_takes_a_wrong_type() {
 }
 
 #[test]
+fn all_faults_of_issuers_are_told_at_once() {
+    let text = r#"
+        [[auth.issuers]]
+        [[auth.issuers]]
+        name = "https://a.example"
+        tenants = ["*", "acme", "b c"]
+        jwks_url = "http://a.example/keys"
+        ca = "ca.pem"
+        keep_s = 1
+        [[auth.issuers]]
+        name = "https://b.example"
+        tenants = ["acme"]
+        [[auth.issuers]]
+        name = "https://b.example"
+        tenants = []
+        jwks_file = "nowhere.json"
+        [[auth.issuers]]
+        name = "https://c.example"
+        tenants = ["*"]
+        jwks_url = "https://c.example/keys"
+        jwks_file = "keys.json"
+    "#;
+    let faults = faults(text);
+    let keys: Vec<&str> = faults.iter().map(|(key, _)| key.as_str()).collect();
+    let expected = [
+        "auth.issuers[0].name",
+        "auth.issuers[0].tenants",
+        "auth.issuers[1].tenants",
+        "auth.issuers[1].tenants",
+        "auth.issuers[1].jwks_url",
+        "auth.issuers[1].keep_s",
+        "auth.issuers[1].ca",
+        "auth.issuers[2].name",
+        "auth.issuers[3].tenants",
+        "auth.issuers[3].jwks_file",
+        "auth.issuers[4].jwks_file",
+    ];
+    assert_eq!(keys, expected, "{faults:#?}");
+    let twice = "[[auth.issuers]]\nname = 'a'\ntenants = ['*']\njwks_url = 'https://a.example'\n";
+    assert_eq!(fault(&format!("{twice}{twice}")).0, "auth.issuers");
+}
+
+#[test]
+fn all_faults_of_the_authoriser_are_told_at_once() {
+    let keys = |text: &str| -> Vec<String> {
+        faults(&format!("[authoriser]\n{text}")).into_iter().map(|(key, _)| key).collect()
+    };
+    let bad = "url = 'http://example.com/'\nsecret = 'short'\ntimeout_ms = 1\ncache_s = -1\n\
+               namespaces = ['none', '$user']";
+    let expected = ["url", "secret", "timeout_ms", "cache_s", "namespaces"];
+    assert_eq!(keys(bad), expected.map(|key| format!("authoriser.{key}")));
+    let secret = "secret = 'a secret of thirty-two bytes, ok'";
+    assert_eq!(keys(secret), ["authoriser.url"]);
+    assert_eq!(keys("url = 'https://a.example/'"), ["authoriser.secret"]);
+    assert_eq!(keys(&format!("url = 'https://a.example/'\n{secret}")), [""; 0]);
+}
+
+#[test]
 fn a_section_is_a_table() {
     assert_eq!(fault("limits = 1"), ("limits".into(), "must be a table".into()));
     assert_eq!(fault("namespaces = []"), ("namespaces".into(), "must be a table".into()));
     assert_eq!(fault("namespaces.a = 1"), ("namespaces.a".into(), "must be a table".into()));
     assert_eq!(fault("[auth.keys]").0, "auth.keys");
+    assert_eq!(fault("[auth.issuers]").0, "auth.issuers");
 }
 
 #[test]
@@ -138,6 +199,8 @@ fn what_goes_together_is_checked_together() {
     assert_eq!(here("[limits]\nframe_bytes = 65536"), "limits.frame_bytes");
     assert_eq!(here("[limits]\ncontrol_queue_bytes = 65536"), "limits.control_queue_bytes");
     assert_eq!(here("[hub]\nring_bytes = 1024"), "hub.ring_bytes");
+    assert_eq!(here("[quotas.user]\nbytes_burst = 1"), "quotas.user.bytes_per_s");
+    assert_eq!(here("[quotas.ip]\npublishes_per_s = 1"), "quotas.ip.publishes_per_s");
     assert_eq!(here("[drain]\nspread_ms = 20001"), "drain.spread_ms");
     assert_eq!(here("[auth]\nmax_lifetime_s = 1\nrequire_expiry = false"), "auth.require_expiry");
     assert_eq!(here("[namespaces.a]\nevent_bytes = 65537"), "namespaces.a.event_bytes");

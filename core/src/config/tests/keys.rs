@@ -1,7 +1,7 @@
 //! The list of keys: the documentation's, the code's and the defaults' are one.
 
 use super::*;
-use crate::config::{Origins, known_keys};
+use crate::config::{Origins, Quotas, Rate, known_keys};
 use crate::policy::{DeliveryClass, Rule};
 
 /// Every row of every table in the documentation: a key and its default.
@@ -88,6 +88,18 @@ fn namespaces_become_policies() {
     for bad in ["", "role:", "tenant:x", "anyone", "Tenant", ":x"] {
         assert!(bad.parse::<Rule>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn quotas_are_off_unless_one_says_so() {
+    assert_eq!(parse("").unwrap().quotas, Quotas::default());
+    let text = "[quotas]\nuser = { connections = 3, publishes_per_s = 5, publishes_burst = 7 }\n\
+                ip.handshakes_per_s = 9";
+    let quotas = parse(text).unwrap().quotas;
+    let rate = |rate: Option<Rate>| rate.map(|rate| (rate.per_s.get(), rate.burst.get()));
+    assert_eq!(quotas.user.connections.map(u32::from), Some(3));
+    assert_eq!((rate(quotas.user.publishes), rate(quotas.user.bytes)), (Some((5, 7)), None));
+    assert_eq!(rate(quotas.ip.handshakes), Some((9, 18)));
 }
 
 #[test]

@@ -35,19 +35,24 @@ fn secrets_make_keys() {
 
 #[test]
 fn public_keys_verify_for_their_issuer() {
-    let pem = std::fs::read_to_string(format!("{KEYS}/es256-public.pem")).unwrap();
-    for member in [format!("pem = '''\n{pem}'''"), format!("pem_file = '{KEYS}/es256-public.pem'")]
-    {
-        let text = key(&format!("algorithm = 'ES256'\nissuer = 'https://id.example'\n{member}"));
-        let auth = parse(&text).unwrap().auth;
-        assert_eq!(auth.keys[0].verification.issuer(), Some("https://id.example"));
-        assert!(auth.keys[0].signing.is_none());
+    for (algorithm, name) in [("ES256", "es256"), ("RS256", "rs256"), ("EdDSA", "ed25519")] {
+        let file = format!("{KEYS}/{name}-public.pem");
+        let pem = std::fs::read_to_string(&file).unwrap();
+        for member in [format!("pem = '''\n{pem}'''"), format!("pem_file = '{file}'")] {
+            let issuer = "issuer = 'https://id.example'";
+            let auth = parse(&key(&format!("algorithm = '{algorithm}'\n{issuer}\n{member}")));
+            let auth = auth.unwrap().auth;
+            assert_eq!(auth.keys[0].verification.issuer(), Some("https://id.example"));
+            assert_eq!(auth.keys[0].verification.algorithm().as_str(), algorithm);
+            assert!(auth.keys[0].signing.is_none());
+        }
     }
 }
 
 #[test]
 fn faults_of_keys() {
     let es256 = |members: &str| key(&format!("algorithm = 'ES256'\n{members}"));
+    let rs256 = |members: &str| key(&format!("algorithm = 'RS256'\n{members}"));
     for (text, at, says) in [
         (hs256(""), "algorithm", "exactly one of `secret`"),
         (hs256(&format!("secret = '{SECRET}'\nsecret_base64 = ''")), "algorithm", "exactly one"),
@@ -60,6 +65,8 @@ fn faults_of_keys() {
         (es256("pem = 'x'"), "pem", "BEGIN PUBLIC KEY"),
         (es256(&format!("pem_file = '{KEYS}/es256-private.pem'")), "pem_file", "public key"),
         (es256(&format!("pem_file = '{KEYS}/es384-public.pem'")), "pem_file", "P-256"),
+        (rs256(&format!("pem_file = '{KEYS}/rsa1024-public.pem'")), "pem_file", "from 2048"),
+        (rs256(&format!("pem_file = '{KEYS}/ed25519-public.pem'")), "pem_file", "an RSA public"),
         ("[[auth.keys]]\nalgorithm = 'HS256'".to_owned(), "id", "missing"),
         ("[[auth.keys]]\nid = 'a'".to_owned(), "algorithm", "missing"),
     ] {

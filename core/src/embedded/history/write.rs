@@ -3,10 +3,10 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::store::channel_key;
+use super::store::{self, channel_key};
 use crate::embedded::sqlite::values;
 use crate::seams::{
-    Acknowledged, AcknowledgedKey, Checkpoint, Incarnation, Marks, WindowRow, pack_window,
+    Checkpoint, Incarnation, KeyedAck, Marks, WindowRow, highest_acks, pack_window,
 };
 use crate::vocabulary::{ChannelKey, Epoch, Position, Stream};
 
@@ -221,11 +221,19 @@ pub(super) async fn events(
     Ok(())
 }
 
-/// Merges acknowledged positions.
+/// Merges acknowledged positions; answers the higher ones that were held.
 pub(super) async fn acknowledge(
     connection: &mut SqliteConnection,
-    acks: &[(AcknowledgedKey, Acknowledged)],
-) -> Result<(), sqlx::Error> {
+    acks: Vec<KeyedAck>,
+) -> Result<Vec<KeyedAck>, sqlx::Error> {
+    let acks = highest_acks(acks);
+    let mut held = Vec::new();
+    for (key, acknowledged) in &acks {
+        let known = store::acknowledged(connection, key).await?;
+        if let Some(known) = known.filter(|known| known.rank() > acknowledged.rank()) {
+            held.push((key.clone(), known));
+        }
+    }
     for acks in acks.chunks(ROWS) {
         let sql = values(
             "INSERT INTO acknowledged VALUES ",
@@ -252,7 +260,7 @@ pub(super) async fn acknowledge(
         }
         query.execute(&mut *connection).await?;
     }
-    Ok(())
+    Ok(held)
 }
 
 /// Removes a channel's events through a position; answers how many.

@@ -14,7 +14,7 @@ use super::store::{self, StreamRow};
 use super::write::{self, Cut, EventRow, Growth, Known, Pruned};
 use crate::embedded::lock::FolderLock;
 use crate::embedded::queue::{Queue, Weight};
-use crate::seams::{Acknowledged, AcknowledgedKey, Batch, HistoryError};
+use crate::seams::{Batch, HistoryError, KeyedAck};
 use crate::vocabulary::{ChannelKey, Event, Position, Prev, Stream};
 
 /// One transaction's bounds.
@@ -31,7 +31,7 @@ pub(super) struct Job {
 pub(super) enum Task {
     Commit(Stream, Batch),
     Claim(Stream),
-    Acknowledge(Vec<(AcknowledgedKey, Acknowledged)>),
+    Acknowledge(Vec<KeyedAck>),
     Remove(Cut),
     PruneWindow(Pruned),
 }
@@ -41,6 +41,8 @@ pub(super) enum Outcome {
     Done,
     Fenced,
     Claimed(StreamRow),
+    /// With what was held above what was given.
+    Merged(Vec<KeyedAck>),
     Removed(u64),
 }
 
@@ -128,8 +130,7 @@ impl Memory {
                 }
             }
             Task::Acknowledge(acks) => {
-                write::acknowledge(connection, &acks).await?;
-                Ok(Outcome::Done)
+                Ok(Outcome::Merged(write::acknowledge(connection, acks).await?))
             }
             Task::Remove(cut) => Ok(Outcome::Removed(write::remove(connection, cut).await?)),
             Task::PruneWindow(pruned) => {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::seams::{Applied, Batch, Checkpoint, Marks, WindowRow};
+use crate::seams::{Acknowledged, AcknowledgedKey, Applied, Batch, Checkpoint, Marks, WindowRow};
 use crate::vocabulary::{
-    Body, Channel, ChannelKey, Epoch, Event, EventId, LogName, Offset, Partition, Position, Prev,
-    Record, Scope, Stream, Tenant,
+    Body, Channel, ChannelKey, Cursor, Epoch, Event, EventId, LogName, Offset, Partition, Position,
+    Prev, Record, Scope, Stream, SubscriberName, Tenant, UserId,
 };
 
 /// A channel of the tenant `suite`.
@@ -25,6 +25,25 @@ pub fn stream(epoch: u32, partition: u32) -> Stream {
         epoch: Epoch(epoch),
         partition: Partition(partition),
     }
+}
+
+/// Whose position: a subscriber of the user `ann` on one channel.
+pub fn acknowledged_key(subscriber: &str) -> AcknowledgedKey {
+    let key = channel("a");
+    AcknowledgedKey {
+        tenant: key.tenant,
+        user: UserId::parse("ann").unwrap(),
+        subscriber: SubscriberName::parse(subscriber).unwrap(),
+        channel: key.channel,
+    }
+}
+
+/// A position in partition 0 of the log `global`.
+pub fn acknowledged(generation: u64, epoch: u32, passed: i64) -> Acknowledged {
+    let stream = stream(epoch, 0);
+    let position = Position { epoch: Epoch(epoch), passed };
+    let cursor = Cursor { log: stream.log, partition: stream.partition, position };
+    Acknowledged { generation, cursor }
 }
 
 /// Makes the events of one partition in order, as a router that drops nothing would.

@@ -41,11 +41,15 @@ fn answer(after: Option<Position>, snapshot: Snapshot, bounds: ReadBounds) -> Hi
         let gone = after.and_then(|after| gone_without_events(after, &snapshot));
         return HistoryRead::Events { gone, events: Vec::new(), position: applied, more: false };
     };
-    let gone = after.and_then(|after| gone_before(after, first));
+    let uncovered = snapshot.uncovered;
+    let gone = after.and_then(|after| gone_before(after, first, uncovered));
     let before_first = Position::before(first.stream.epoch, first.offset);
     let start = gone.map(|gone| gone.through).or(after).unwrap_or(before_first);
     let mut events = snapshot.events;
-    events.truncate(chained(&events, bounds));
+    events.truncate(chained(&events, bounds, uncovered));
+    for event in events.iter_mut().filter(|event| event.prev == Prev::Unknown) {
+        Arc::make_mut(event).prev = Prev::At(lowest(event, uncovered));
+    }
     let (position, more) = match events.last().map(|last| last.position()) {
         None => (start, true),
         Some(last)
@@ -76,18 +80,16 @@ fn gone_without_events(after: Position, snapshot: &Snapshot) -> Option<Gone> {
 }
 
 /// What is gone between `after` and the oldest readable event after it.
-fn gone_before(after: Position, first: &Event) -> Option<Gone> {
+fn gone_before(after: Position, first: &Event, uncovered: Option<Position>) -> Option<Gone> {
     let epoch = first.stream.epoch;
     let (from, crossed) =
         if after.epoch < epoch { (Position::start_of(epoch), true) } else { (after, false) };
-    let missing = if follows(from, first) {
+    let missing = if follows(from, first, uncovered) {
         None
     } else {
         match first.prev {
             Prev::At(prev) => Some((GoneReason::Retention, prev)),
-            Prev::None | Prev::Unknown => {
-                Some((GoneReason::Unknown, Position::before(epoch, first.offset)))
-            }
+            Prev::None | Prev::Unknown => Some((GoneReason::Unknown, lowest(first, uncovered))),
         }
     };
     match (crossed, missing) {
@@ -100,12 +102,23 @@ fn gone_before(after: Position, first: &Event) -> Option<Gone> {
 }
 
 /// Whether nothing of the channel lies between `position` and the event.
-fn follows(position: Position, event: &Event) -> bool {
-    event.prev.is_within(position) || position >= Position::before(event.stream.epoch, event.offset)
+fn follows(position: Position, event: &Event, uncovered: Option<Position>) -> bool {
+    event.prev.is_within(position) || position >= lowest(event, uncovered)
+}
+
+/// Nothing of the channel lies between here and the event, whatever its predecessor is: where nobody
+/// knows that one, the view knows all that followed it from its own beginning on.
+fn lowest(event: &Event, uncovered: Option<Position>) -> Position {
+    let before = Position::before(event.stream.epoch, event.offset);
+    let covered = |at: &Position| at.epoch == before.epoch && *at < before;
+    match event.prev {
+        Prev::Unknown => uncovered.filter(covered).unwrap_or(before),
+        Prev::At(_) | Prev::None => before,
+    }
 }
 
 /// How many of the events stand in one chain within one epoch and within the bounds.
-fn chained(events: &[Arc<Event>], bounds: ReadBounds) -> usize {
+fn chained(events: &[Arc<Event>], bounds: ReadBounds, uncovered: Option<Position>) -> usize {
     let mut bytes = 0;
     let fits = |index: &usize| {
         let event = &events[*index];
@@ -113,7 +126,7 @@ fn chained(events: &[Arc<Event>], bounds: ReadBounds) -> usize {
         let Some(last) = index.checked_sub(1).map(|before| &events[before]) else { return true };
         bytes <= bounds.max_bytes
             && last.stream.epoch == event.stream.epoch
-            && follows(last.position(), event)
+            && follows(last.position(), event, uncovered)
     };
     (0..events.len().min(bounds.max_events)).take_while(fits).count()
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, AppendError, Appended, Batch, Checkpoint, Claim, CommitError,
-    Gone, GoneReason, History, HistoryError, HistoryRead, Incarnation, Log, LogError, LogRecord,
-    Marks, ReadBounds, ReadFrom, WindowRow,
+    Gone, GoneReason, History, HistoryError, HistoryRead, Incarnation, KeyedAck, Log, LogError,
+    LogRecord, Marks, ReadBounds, ReadFrom, WindowRow,
 };
 use meridian_core::vocabulary::{
     ChannelKey, Cursor, Epoch, Event, LogName, Offset, Partition, Position, Prev, Record, Stream,
@@ -218,12 +218,9 @@ impl History for MemoryHistory {
         Ok(self.answer()?.read(key, stream, from, bounds))
     }
 
-    async fn acknowledge(
-        &self,
-        acks: Vec<(AcknowledgedKey, Acknowledged)>,
-    ) -> Result<(), HistoryError> {
+    async fn acknowledge(&self, acks: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {
         self.answer()?.acknowledged.extend(acks);
-        Ok(())
+        Ok(Vec::new())
     }
 
     async fn acknowledged(

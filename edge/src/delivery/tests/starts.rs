@@ -225,6 +225,26 @@ fn a_history_page_ahead_of_the_region_waits_two_seconds_then_says_not_yet() {
 }
 
 #[test]
+fn a_region_that_has_nothing_yet_says_so_and_from_now_brings_nothing_old() {
+    run(async {
+        let mut world = World::new(11).await;
+        world.kill_routers();
+        world.backplane.forget_everything(Announce::Silent).await.unwrap();
+        publish(&world, "a:x", 3).await;
+        assert_eq!(start(&world, From::Now).await, Ok(2));
+        let told = behind(&world.stores, &stream(), at(1, 2)).await;
+        assert_eq!(told, Some(cursor(-1).to_string()));
+        let mut client = world.subscribe("a:x", From::Now).await;
+        world.start_router();
+        let next = publish(&world, "a:x", 1).await;
+        world.until(&mut client, "the next", |chain| !chain.held.is_empty()).await;
+        assert_eq!((client.chain.offsets(), client.gaps()), (vec![next], vec![]));
+        world.until_stored().await;
+        assert_eq!(behind(&world.stores, &stream(), at(1, next)).await, None);
+    });
+}
+
+#[test]
 fn a_subscription_ahead_of_the_region_is_told_how_far_it_is() {
     run(async {
         let mut world = World::new(10).await;

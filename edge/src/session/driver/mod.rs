@@ -2,10 +2,12 @@
 
 mod lanes;
 mod orders;
+mod standing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,20 +15,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use meridian_core::auth::{Identity, TokenError};
-use meridian_core::protocol::{Code, CommandFrame, HistoryRequest, Message, decode_commands};
+use meridian_core::auth::Identity;
+use meridian_core::protocol::{
+    Bookmark, Code, CommandFrame, HistoryRequest, Message, decode_commands,
+};
 use meridian_core::vocabulary::{Channel, Stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use standing::{Next, Standing};
+
 use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
-use crate::orders::Order;
+use crate::quota::{Exceeded, Places, SessionQuota};
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
+use crate::tokens::{Checked, code_of, is_ticket};
 use crate::worker::{Admission, Context};
 
 /// A client that does not take even the close within this time is dropped.
@@ -40,6 +47,8 @@ const HISTORIES_AT_ONCE: usize = 4;
 pub(crate) enum Received {
     /// Whole frames of messages.
     Frames(Vec<Bytes>),
+    /// What a request asks for.
+    Commands(Vec<CommandFrame>),
     /// Something that only shows that the peer lives.
     Alive,
     /// To be sent back as it is, on lane 0.
@@ -57,6 +66,21 @@ pub(crate) trait Connection {
 
     /// Opens another lane, if the peer lets us.
     fn open_lane(&mut self) -> Option<Box<dyn crate::session::LaneWriter>>;
+
+    /// A message of the session's own on its way out, with its frame: what is to be written of it.
+    fn outgoing(&mut self, _message: &Message, frame: Bytes) -> Option<Bytes> {
+        Some(frame)
+    }
+
+    /// A turn of the session's task is over.
+    fn turn(&mut self, _standing: &Standing<'_>) -> Next {
+        Next::GoOn
+    }
+
+    /// Whether the peer shows that it lives, on a transport where it says nothing.
+    fn lives(&self) -> bool {
+        false
+    }
 
     /// Closes with the code, and waits a bounded time for the peer to take it.
     fn close(self, code: Code) -> impl Future<Output = ()>;
@@ -89,7 +113,7 @@ impl Outlet for Session {
             // No look at the clock here: this runs once a delivery.
             self.sent.set(true);
         }
-        if outbox.needs_flush() {
+        if outbox.needs_flush() || self.format.answers_a_request() {
             self.wake.notify_one();
         }
         offer
@@ -111,8 +135,12 @@ pub(crate) struct SessionParts {
     pub(crate) lanes: usize,
     /// The token that header or query had.
     pub(crate) token: Option<String>,
-    /// Counts the session as long as it lives.
-    pub(crate) admission: Admission,
+    /// From where the client came.
+    pub(crate) client: IpAddr,
+    /// Counts the session as long as it lives; `None`: its connection is counted and has no other.
+    pub(crate) admission: Option<Admission>,
+    /// The session answers one request, which resumes from here.
+    pub(crate) answers: Option<Bookmark>,
 }
 
 /// Whose session it is now; publishes under way look again.
@@ -137,10 +165,16 @@ struct Driver<C> {
     closing: Option<Code>,
     id: u64,
     transport: &'static str,
-    orders: watch::Receiver<Order>,
+    standing: watch::Receiver<crate::orders::Standing>,
+    /// The serial of the order that was obeyed last.
+    obeyed: u64,
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
-    _admission: Admission,
+    client: IpAddr,
+    /// `None`: nothing of it is counted.
+    quota: Option<Rc<RefCell<SessionQuota>>>,
+    places: Option<Box<Places>>,
+    _admission: Option<Admission>,
 }
 
 enum Woken {
@@ -171,7 +205,11 @@ pub(crate) fn session<C: Connection>(
     });
     context.node.metrics.session_started(parts.transport);
     let name = format!("{}-{}-{}", context.node.settings.node, context.hands.worker, parts.id);
-    let machine = Machine::new(context.node.settings.clone(), name, parts.token, now.into_std());
+    let settings = context.node.settings.clone();
+    let mut machine = Machine::new(settings, name, parts.token, now.into_std());
+    if let Some(bookmark) = parts.answers {
+        machine = machine.answering(bookmark);
+    }
     let mut driver = Driver {
         connection,
         session,
@@ -189,8 +227,12 @@ pub(crate) fn session<C: Connection>(
         closing: None,
         id: parts.id,
         transport: parts.transport,
-        orders: context.node.standing_order(),
+        standing: context.node.standing(),
+        obeyed: 0,
         peer_closed: false,
+        client: parts.client,
+        quota: context.node.quotas.session(now.into_std()),
+        places: None,
         _admission: parts.admission,
         context,
     };
@@ -204,7 +246,7 @@ pub(crate) fn session<C: Connection>(
 impl<C: Connection> Driver<C> {
     async fn run(&mut self) {
         // Before the first frame: an order that stood already is none for a client that was sent here.
-        if self.orders.has_changed().unwrap_or(false) {
+        if self.standing.has_changed().unwrap_or(false) {
             self.obey();
         }
         while self.closing.is_none() {
@@ -223,6 +265,9 @@ impl<C: Connection> Driver<C> {
                         self.session.last_sent.set(Instant::now());
                     }
                     let (now, sent) = (Instant::now().into_std(), self.session.last_sent.get());
+                    if self.connection.lives() {
+                        self.machine.heard(now);
+                    }
                     let acts = self.machine.tick(now, sent.into_std());
                     self.act(acts);
                 }
@@ -233,6 +278,7 @@ impl<C: Connection> Driver<C> {
                 }
             }
             self.end_stopped_lanes();
+            self.end_turn();
             self.context.hands.ring();
         }
     }
@@ -247,7 +293,7 @@ impl<C: Connection> Driver<C> {
         // Whoever is ready gets a turn: a client that reads fast must be heard while it catches up.
         tokio::select! {
             () = self.taken_over.cancelled() => Woken::TakenOver,
-            Ok(()) = self.orders.changed() => Woken::Ordered,
+            Ok(()) = self.standing.changed() => Woken::Ordered,
             Some(done) = self.work.next(), if !self.work.is_empty() => Woken::Done(done),
             flushed = flush(&session, &self.context), if flushes => Woken::Flushed(flushed),
             () = session.wake.notified() => Woken::Flushed(Flushed::Idle),
@@ -280,6 +326,10 @@ impl<C: Connection> Driver<C> {
                     self.frame(&frame);
                 }
             }
+            Received::Commands(commands) => {
+                let acts = self.commands(commands);
+                self.act(acts);
+            }
         }
         true
     }
@@ -310,6 +360,7 @@ impl<C: Connection> Driver<C> {
             Done::Authorised { generation, channel, decision } => {
                 self.machine.authorised(generation, &channel, decision, Instant::now().into_std())
             }
+            Done::Verified(result) => return self.verified(result),
             Done::Replied(message) => self.machine.finished(message),
             Done::Read(message) => {
                 self.reading -= 1;
@@ -372,7 +423,8 @@ impl<C: Connection> Driver<C> {
             Act::Publish { op: _, id, items, batch } => {
                 let (context, identity) = (self.context.clone(), self.identity.clone());
                 let whose = move || identity.borrow().clone();
-                self.start(work::publish(context, whose, id, items, batch));
+                let quota = self.quota.clone();
+                self.start(work::publish(context, quota, whose, id, items, batch));
             }
             Act::History { op: _, id, request } => {
                 self.histories.push_back((id, request));
@@ -408,41 +460,71 @@ impl<C: Connection> Driver<C> {
             _ => {}
         }
         let frame = self.session.format.message(message);
-        self.session.outbox.borrow_mut().send(lane, frame);
+        if let Some(frame) = self.connection.outgoing(message, frame) {
+            self.session.outbox.borrow_mut().send(lane, frame);
+        }
     }
 
     fn verify(&mut self, token: Option<String>) {
-        let now = Instant::now().into_std();
-        let wall = now_ms();
-        let result = match token {
-            None => Err(Code::Unauthenticated),
-            Some(token) => match self.context.node.verifier.verify(&token, wall) {
-                Ok(identity) => {
-                    let left = identity.expires_at_ms.map(|at| at.saturating_sub(wall));
-                    let expires_at = left.map(|left| now + Duration::from_millis(left));
-                    Ok((Rc::new(identity), expires_at))
-                }
-                Err(TokenError::Expired) => Err(Code::TokenExpired),
-                Err(error) => {
-                    tracing::debug!(session = self.id, %error, "token refused");
-                    Err(Code::Unauthenticated)
-                }
-            },
+        let Some(token) = token else { return self.verified(Err(Code::Unauthenticated)) };
+        if is_ticket(&token) {
+            return self.start(work::redeem(self.context.clone(), token));
+        }
+        match self.context.node.tokens.verify_now(&token) {
+            Checked::Decided(decided) => self.verified(decided.map_err(code_of)),
+            Checked::NeedsKey(first) => {
+                self.start(work::verify(self.context.clone(), token, first));
+            }
+        }
+    }
+
+    fn verified(&mut self, result: Result<Identity, Code>) {
+        let (now, wall) = (Instant::now().into_std(), now_ms());
+        if let Err(code) = result {
+            tracing::debug!(session = self.id, %code, "token refused");
+        }
+        // What was revoked while it was being checked was not this session's yet.
+        let revoked = |identity: &Identity| self.context.node.tokens.revoked().cover(identity);
+        let result = match result {
+            Ok(identity) if revoked(&identity) => Err(Code::TokenRevoked),
+            result => result,
         };
+        let result = result.map(|identity| {
+            let left = identity.expires_at_ms.map(|at| at.saturating_sub(wall));
+            let expires_at = left.map(|left| now + Duration::from_millis(left));
+            (Rc::new(identity), expires_at)
+        });
         let room = |came| self.context.node.room.keeps(self.context.node.connections(), came);
         let result = match self.machine.came() {
             Some(came) if result.is_ok() && !room(came) => Err(Code::TooManySessions),
             _ => result,
         };
-        let acts = self.machine.verified(result, now);
+        let acts = match self.take_places(&result) {
+            Ok(()) => self.machine.verified(result, now),
+            Err(exceeded) => self.machine.refused(exceeded.told(Code::QuotaExceeded)),
+        };
         *self.identity.borrow_mut() = self.machine.identity();
         self.act(acts);
     }
 
+    /// The places of a client that is let in, where it has none yet.
+    fn take_places(
+        &mut self,
+        result: &Result<(Rc<Identity>, Option<std::time::Instant>), Code>,
+    ) -> Result<(), Exceeded> {
+        if let (Ok((identity, _)), Some(_)) = (result, self.machine.came()) {
+            self.places = self.context.node.quotas.connection(identity, self.client)?;
+        }
+        Ok(())
+    }
+
     async fn finish(mut self) {
         let code = self.closing;
-        for (_, (follower, ..)) in self.followers.drain() {
+        for (channel, (follower, stream, _)) in std::mem::take(&mut self.followers) {
             self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
+            if let Some(name) = &self.name {
+                self.context.node.acks.hurry(&stream.log, &name.acknowledged_key(channel));
+            }
         }
         let cause = match code {
             Some(code) => code.name(),

@@ -1,15 +1,33 @@
 //! What all sessions of a node are told, and what one makes of it: its own moment.
 
-use meridian_core::protocol::Redirect;
+use meridian_core::protocol::{Code, Redirect};
 use tokio::time::Instant;
 
 use super::{Connection, Driver};
 use crate::orders::{Order, moment};
 
 impl<C: Connection> Driver<C> {
-    /// Does what all sessions are told.
+    /// Looks whether its token was revoked, and does what all sessions are told.
     pub(super) fn obey(&mut self) {
-        let order = self.orders.borrow_and_update().clone();
+        let standing = self.standing.borrow_and_update().clone();
+        self.end_if_revoked();
+        if standing.serial != self.obeyed {
+            self.obeyed = standing.serial;
+            self.obey_order(standing.order);
+        }
+    }
+
+    /// Nothing more is taken for a session whose token counts no more.
+    fn end_if_revoked(&mut self) {
+        if let Some((_, identity)) = self.machine.identity()
+            && self.context.node.tokens.revoked().cover(&identity)
+        {
+            let acts = self.machine.shut(Code::TokenRevoked);
+            self.act(acts);
+        }
+    }
+
+    fn obey_order(&mut self, order: Order) {
         let now = Instant::now().into_std();
         let acts = match order {
             Order::Stay => {

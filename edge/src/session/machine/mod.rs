@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use meridian_core::auth::Identity;
 use meridian_core::protocol::{
-    Ack, Code, Command, CommandFrame, Connect, Fallback, HistoryRequest, Limits, Message, Place,
-    PublishItem, Redirect, ReplyError,
+    Ack, Bookmark, Code, Command, CommandFrame, Connect, Fallback, HistoryRequest, Limits, Message,
+    Place, PublishItem, Redirect, ReplyError,
 };
 use meridian_core::seams::AcknowledgedKey;
 use meridian_core::vocabulary::{Channel, SubscriberName};
@@ -177,6 +177,8 @@ pub(crate) struct Machine {
     leave_by: Option<Instant>,
     /// Where to send a client that has not connected yet.
     diverted: Option<Box<Redirect>>,
+    /// The session answers one request, which resumes from here.
+    answers: Option<Box<Bookmark>>,
 }
 
 impl Machine {
@@ -203,7 +205,15 @@ impl Machine {
             last_ping: now,
             leave_by: None,
             diverted: None,
+            answers: None,
         }
+    }
+
+    /// The session answers one request: what the request says of a channel goes before what its token
+    /// does, and the bookmark before both.
+    pub(crate) fn answering(mut self, bookmark: Bookmark) -> Self {
+        self.answers = Some(Box::new(bookmark));
+        self
     }
 
     /// Whose session it is, once that is known, with the generation of the token.
@@ -221,6 +231,12 @@ impl Machine {
             State::Connecting { .. } => Some(Came::Itself),
             _ => None,
         }
+    }
+
+    /// Whether a subscription is still being made.
+    pub(crate) fn is_starting(&self) -> bool {
+        let starts = |made: &Subscription| matches!(made, Subscription::Starting { .. });
+        self.subscriptions.values().any(starts)
     }
 
     /// Whether more commands may be read now.

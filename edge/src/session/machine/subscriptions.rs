@@ -32,6 +32,9 @@ impl Machine {
     }
 
     fn start_of(&self, channel: &Channel, subscribe: &Subscribe) -> Result<From, Code> {
+        if let Some(from) = self.bookmarked(channel) {
+            return Ok(from);
+        }
         let last = subscribe.last.map_or(0, |last| last as usize);
         match (&subscribe.cursor, subscribe.acked) {
             (Some(_), true) => Err(Code::BadRequest),
@@ -46,6 +49,12 @@ impl Machine {
             (None, false) if last > 0 => Ok(From::Last(last)),
             (None, false) => Ok(From::Now),
         }
+    }
+
+    /// Where the request that this session answers resumes the channel.
+    pub(super) fn bookmarked(&self, channel: &Channel) -> Option<From> {
+        let cursor = self.answers.as_ref()?.cursor(channel)?;
+        Some(From::Cursor(cursor.clone()))
     }
 
     pub(super) fn acknowledged_key(&self, channel: &Channel) -> Option<AcknowledgedKey> {

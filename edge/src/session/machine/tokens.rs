@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use meridian_core::auth::{Decision, Identity};
-use meridian_core::protocol::{Code, Connect, Connected, Message, ReplyError};
+use meridian_core::protocol::{
+    Code, Command, CommandFrame, Connect, Connected, Message, ReplyError,
+};
 use meridian_core::vocabulary::{Channel, SubscriberName};
 
 use super::{
@@ -56,6 +58,17 @@ impl Machine {
             },
             State::Open(_) => self.refreshed(result, now, &mut acts),
             _ => {}
+        }
+        acts
+    }
+
+    /// The client that connects is not let in, for a reason of its own.
+    pub(crate) fn refused(&mut self, error: ReplyError) -> Vec<Act> {
+        let mut acts = Vec::new();
+        if let State::Connecting { id, .. } = &self.state {
+            let code = error.known_code().unwrap_or(Code::Internal);
+            acts.push(Act::Send(Message::Error(*id, error)));
+            self.close(code, &mut acts);
         }
         acts
     }
@@ -115,8 +128,10 @@ impl Machine {
         self.state = State::Open(Open { identity, subscriber, expires_at, refresh: None });
         self.divert_late(sent_here, now, acts);
         for channel in server_made {
-            if !self.subscriptions.contains_key(&channel) {
-                self.follow(None, channel, From::Now, acts);
+            let asked_for = self.answers.is_some() && asks_for(&waiting, &channel);
+            if !asked_for && !self.subscriptions.contains_key(&channel) {
+                let from = self.bookmarked(&channel).unwrap_or(From::Now);
+                self.follow(None, channel, from, acts);
             }
         }
         for frame in waiting {
@@ -207,4 +222,12 @@ impl Machine {
             open.refresh = None;
         }
     }
+}
+
+/// Whether one of the commands subscribes to the channel.
+fn asks_for(commands: &[CommandFrame], channel: &Channel) -> bool {
+    commands.iter().any(|frame| match &frame.command {
+        Command::Subscribe(subscribe) => subscribe.channel == channel.as_str(),
+        _ => false,
+    })
 }

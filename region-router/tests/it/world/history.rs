@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, Marks, ReadBounds, ReadFrom, WindowRow,
+    HistoryRead, KeyedAck, Marks, ReadBounds, ReadFrom, WindowRow,
 };
 use meridian_core::vocabulary::{ChannelKey, Event, Partition, Position, Stream};
 use tokio::sync::watch;
@@ -151,10 +151,7 @@ impl History for TestHistory {
         panic!("routers read no channel")
     }
 
-    async fn acknowledge(
-        &self,
-        _: Vec<(AcknowledgedKey, Acknowledged)>,
-    ) -> Result<(), HistoryError> {
+    async fn acknowledge(&self, _: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {
         panic!("routers acknowledge nothing")
     }
 

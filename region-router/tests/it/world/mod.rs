@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use meridian_core::lag::Lag;
 use meridian_core::seams::Backplane;
 use meridian_core::vocabulary::{
     Body, Channel, ChannelKey, Epoch, EventId, LogName, Offset, Partition, Position, Record, Scope,
@@ -119,8 +120,9 @@ impl World {
             state: PartitionState::Claiming,
             applied: at(-1),
             checkpoint: None,
+            applied_time_ms: None,
             unwritten_bytes: 0,
-            lag_records: 0,
+            lag: Lag::NONE,
         });
         let options = Arc::new(self.options.clone());
         let worker = Worker::new(self.seams(), stream(), options, report);

@@ -31,6 +31,11 @@ export function isUsable(health: Health): boolean {
   return health.state === 'serving' || health.state === 'degraded';
 }
 
+/** The last resort: it is far behind the log, and serves what it has. */
+export function isLate(health: Health): boolean {
+  return health.state === 'rebuilding';
+}
+
 /** Reads an answer; `null` for whatever else stands at that address. */
 export function readHealth(value: unknown, rttMs: number): Health | null {
   if (typeof value !== 'object' || value === null) return null;

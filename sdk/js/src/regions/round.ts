@@ -1,7 +1,7 @@
 // Owns one round of probes: when enough has been heard, and which region is the nearest that is well.
 // Pure: sends no probe and holds no timer.
 
-import { isUsable, isWell, type Health } from './health.js';
+import { isLate, isUsable, isWell, type Health } from './health.js';
 
 /** How long a probe may take, in milliseconds. */
 export const PROBE_MS = 1_500;
@@ -41,9 +41,9 @@ export class Round {
     return health !== undefined && isWell(health);
   }
 
-  /** The nearest that is well, else the nearest that is usable; `preferred` wins ties. */
+  /** The nearest that is well, else that is usable, else that is being rebuilt; `preferred` wins ties. */
   best(preferred: string): string | null {
-    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable);
+    return this.#nearest(preferred, isWell) ?? this.#nearest(preferred, isUsable) ?? this.#nearest(preferred, isLate);
   }
 
   #nearest(preferred: string, wanted: (health: Health) => boolean): string | null {

@@ -149,6 +149,7 @@ fn a_policys_retention_bounds_what_is_stored_already() {
         retention: keep,
         feed: FeedBounds { keys: 1, bytes: 1 },
         event_bytes: 1,
+        polling_ms: 0,
         subscribe: BTreeSet::new(),
         publish: BTreeSet::new(),
     };

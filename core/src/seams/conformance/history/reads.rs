@@ -1,5 +1,7 @@
 //! What a read says: chains, gaps, bounds.
 
+use std::sync::Arc;
+
 use super::{ALL, HistoryFixture, Read, claim, commit, plain, read, read_after};
 use crate::seams::conformance::{Samples, channel, stream};
 use crate::seams::{Gone, GoneReason, History, HistoryRead, ReadBounds, ReadFrom};
@@ -229,7 +231,7 @@ pub async fn an_unknown_predecessor_is_vouched_for_or_a_gap(fixture: &impl Histo
     let read = read_after(&history, &samples, &b, start).await;
     let through = Position::before(Epoch(1), first_of_b.event.offset);
     assert_eq!(read.gone, Some(Gone { reason: GoneReason::Unknown, through }));
-    assert_eq!(read.events, plain(std::slice::from_ref(&first_of_b)));
+    assert_eq!(read.events, [behind(&first_of_b, through)]);
     let read = read_after(&history, &samples, &b, through).await;
     assert_eq!((read.gone, read.events.len()), (None, 1), "nothing lies between");
     fixture.shut(history).await;
@@ -265,10 +267,14 @@ pub async fn what_lies_before_the_view_is_unknown(fixture: &impl HistoryFixture)
     let next_of_a = samples.event_with_prev(&a, "of a", Prev::Unknown);
     commit(&history, &samples, fence, &[first_of_b.clone(), next_of_a.clone()]).await;
     for (key, event, after) in [(&b, first_of_b, start), (&a, next_of_a, position)] {
-        let through = Position::before(Epoch(1), event.event.offset);
         let read = read_after(&history, &samples, key, after).await;
-        assert_eq!(read.gone, Some(Gone { reason: GoneReason::Unknown, through }), "{key:?}");
-        assert_eq!(read.events, plain(&[event]));
+        assert_eq!(read.gone, unknown, "{key:?}");
+        assert_eq!(read.events, [behind(&event, through)]);
+        // Whoever comes from within the view has missed nothing, wherever he stands.
+        for within in [through, Position::before(Epoch(1), event.event.offset)] {
+            let read = read_after(&history, &samples, key, within).await;
+            assert_eq!((read.gone, read.events), (None, vec![behind(&event, through)]), "{key:?}");
+        }
     }
     fixture.shut(history).await;
 }
@@ -295,6 +301,12 @@ pub async fn the_newest_events_are_read(fixture: &impl HistoryFixture) {
     let (position, more) = (events[6].event.position(), true);
     assert_eq!(page, Read { gone: None, events: plain(&events[5..7]), position, more });
     fixture.shut(history).await;
+}
+
+/// The event as a reader gets it: with a place at or above its unknown predecessor, below which the
+/// reader knows what is gone.
+fn behind(event: &crate::seams::Applied, place: Position) -> Arc<Event> {
+    Arc::new(Event { prev: Prev::At(place), ..Event::clone(&event.event) })
 }
 
 fn positions(events: &[crate::seams::Applied]) -> Vec<Position> {

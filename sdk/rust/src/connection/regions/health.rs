@@ -26,6 +26,8 @@ pub(crate) struct Health {
 pub(crate) enum Serving {
     Fully,
     Partly,
+    /// What it has: it is far behind the log, and the newest is not there yet.
+    Late,
     No,
 }
 
@@ -36,6 +38,7 @@ impl Health {
         let state = match body.get("state")?.as_str()? {
             "serving" => Serving::Fully,
             "degraded" => Serving::Partly,
+            "rebuilding" => Serving::Late,
             _ => Serving::No,
         };
         let text = |value: &Value, name| value.get(name)?.as_str().map(str::to_owned);
@@ -59,7 +62,12 @@ impl Health {
 
     /// Better than nothing: serves, but some part of it is missing or it is full.
     pub(super) fn is_usable(&self) -> bool {
-        self.state != Serving::No
+        matches!(self.state, Serving::Fully | Serving::Partly)
+    }
+
+    /// The last resort: it serves whatever it has.
+    pub(super) fn is_late(&self) -> bool {
+        self.state == Serving::Late
     }
 }
 
@@ -79,6 +87,8 @@ mod tests {
         assert_eq!(health.regions, [("us".to_owned(), "https://us".to_owned())]);
         assert!(!read(r#"{"state":"serving","load":0.99}"#).unwrap().is_well());
         assert!(!read(r#"{"state":"draining"}"#).unwrap().is_usable());
+        let late = read(r#"{"state":"rebuilding"}"#).unwrap();
+        assert!(late.is_late() && !late.is_well() && !late.is_usable());
         for none in ["", "ok", "{}", "[]", "null", r#"{"state":1}"#] {
             assert_eq!(read(none), None, "{none}");
         }

@@ -46,7 +46,8 @@ impl Round {
         self.answers.iter().any(|(at, health)| *at == place && health.is_well())
     }
 
-    /// The nearest that is well, else the nearest that is usable; `preferred` wins ties.
+    /// The nearest that is well, else the nearest that is usable, else the nearest that is being rebuilt;
+    /// `preferred` wins ties.
     pub(super) fn best(&self, preferred: PlaceId) -> Option<PlaceId> {
         let nearest = |wanted: fn(&Health) -> bool| {
             let rank = |(place, health): &(PlaceId, Health)| match *place == preferred {
@@ -56,6 +57,7 @@ impl Round {
             let fit = self.answers.iter().filter(|(_, health)| wanted(health));
             fit.min_by_key(|answer| rank(answer)).map(|(place, _)| *place)
         };
-        nearest(Health::is_well).or_else(|| nearest(Health::is_usable))
+        let usable = || nearest(Health::is_usable);
+        nearest(Health::is_well).or_else(usable).or_else(|| nearest(Health::is_late))
     }
 }

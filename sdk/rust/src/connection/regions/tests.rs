@@ -193,6 +193,24 @@ fn the_first_that_is_well_starts_the_grace_and_home_wins_ties() {
 }
 
 #[test]
+fn a_region_that_is_being_rebuilt_is_the_last_resort() {
+    let now = Instant::now();
+    let health = |state: &str, ms| {
+        let body = format!(r#"{{"state":"{state}"}}"#);
+        Health::read(body.as_bytes(), Duration::from_millis(ms))
+    };
+    for (other, dialed) in [("degraded", OTHER), ("rebuilding", HOME), ("starting", HOME)] {
+        let mut regions = Regions::new(&policy(&[HOME, OTHER], Duration::ZERO), 1);
+        regions.handle(&Event::Pick, now);
+        let home = health("rebuilding", 1);
+        assert!(regions.handle(&Event::Probed(&address(HOME), home.as_ref()), now).is_empty());
+        let other = health(other, 900);
+        let dial = regions.handle(&Event::Probed(&address(OTHER), other.as_ref()), now);
+        assert_eq!(dial, [Step::Dial(address(dialed))]);
+    }
+}
+
+#[test]
 fn where_no_probe_is_answered_the_regions_are_dialed_in_turn() {
     let mut now = Instant::now();
     let mut regions = at_home(now);

@@ -1,0 +1,222 @@
+//! Everyone against everything: each kind of holder that the policies tell apart, in two tenants, tries each
+//! action on each namespace. What happens is what the policies say; what is refused looks like what is
+//! not there, and nothing of one tenant reaches the other.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use meridian_client::Transport;
+use meridian_core::auth::{
+    Action, Claims, Identity, PolicyAuthoriser, VerificationKey, Verifier, VerifierOptions,
+};
+use meridian_core::config::Config;
+use meridian_core::policy::Rule;
+use meridian_core::vocabulary::{Channel, Tenant, UserId};
+use serde_json::{Value, json};
+
+use crate::SECRET;
+use crate::client::{claims, now_ms, signed};
+use crate::node::{BASE, Node};
+use crate::peer::Peer;
+use crate::request::Request;
+
+/// A namespace for each rule that the base has none for.
+const MORE: &str = "[namespaces.allowed]\nsubscribe = ['permission:read']\npublish = ['permission:write']\n\
+                    [namespaces.single]\nsubscribe = ['user:una']\npublish = ['user:una']\n\
+                    [namespaces.own]\nsubscribe = ['owner']\npublish = ['owner']\n\
+                    [namespaces.nobody]\n";
+/// No namespace at all.
+const NOWHERE: &str = "nowhere:olaf";
+const TENANTS: [&str; 2] = ["acme", "rival"];
+
+struct World {
+    node: Node,
+    authoriser: PolicyAuthoriser,
+    channels: Vec<Channel>,
+    rules: BTreeSet<Rule>,
+}
+
+/// Someone, and their token.
+struct Holder {
+    name: String,
+    identity: Identity,
+    token: String,
+}
+
+impl World {
+    async fn new() -> Self {
+        let config = Config::parse(&format!("{MORE}{BASE}"), Path::new(""), []);
+        let policies = config.expect("a good configuration").policies;
+        // The name is that of a user, so that `owner` holds for one.
+        let channel = |name: &str| Channel::parse(&format!("{name}:olaf")).expect("a channel");
+        let channels = policies.iter().map(|(name, _)| channel(name.as_str())).collect();
+        let rules = policies.iter().flat_map(|(_, policy)| {
+            policy.subscribe.iter().chain(&policy.publish).cloned().collect::<Vec<_>>()
+        });
+        let rules = rules.collect();
+        let authoriser = PolicyAuthoriser::new(Arc::new(policies));
+        Self { node: Node::start(MORE).await, authoriser, channels, rules }
+    }
+
+    /// One holder for whom each rule holds, and one for whom none does that asks for anything.
+    fn holders(&self, tenant: &str) -> Vec<Holder> {
+        let rules = self
+            .rules
+            .iter()
+            .map(|rule| (rule.to_string(), self.holding(std::slice::from_ref(rule))));
+        let holders = rules.chain([("nothing".to_owned(), self.holding(&[]))]);
+        holders.map(|(name, claims)| holder(&name, tenant, claims)).collect()
+    }
+
+    fn holding(&self, rules: &[Rule]) -> Claims {
+        let mut claims = claims("ann");
+        for rule in rules {
+            match rule {
+                Rule::Tenant => {}
+                Rule::Owner => claims.user = UserId::parse("olaf").expect("a user"),
+                Rule::User(user) => claims.user = UserId::parse(user).expect("a user"),
+                Rule::Role(role) => drop(claims.roles.insert(role.clone())),
+                Rule::Permission(name) => drop(claims.permissions.insert(name.clone())),
+                // Of every namespace: a grant counts only where the policy lists it.
+                Rule::Granted => claims.grants.extend(self.channels.iter().map(|channel| {
+                    format!("{channel}=subscribe,publish").parse().expect("a grant")
+                })),
+            }
+        }
+        claims
+    }
+
+    fn may(&self, holder: &Holder, action: Action, channel: &Channel) -> bool {
+        self.authoriser.decide(&holder.identity, action, channel)
+    }
+}
+
+fn holder(name: &str, tenant: &str, mut claims: Claims) -> Holder {
+    claims.tenant = Tenant::parse(tenant).expect("a tenant");
+    let token = signed(&claims, SECRET, now_ms());
+    let key = VerificationKey::hs256("main", SECRET.as_bytes()).expect("a good secret");
+    let identity = Verifier::new(vec![key], VerifierOptions::default()).verify(&token, now_ms());
+    Holder { name: format!("{tenant}/{name}"), identity: identity.expect("a good token"), token }
+}
+
+/// Commands that name a channel, with the action that each needs. Of an ephemeral channel there is no
+/// history: who may subscribe is told so.
+const COMMANDS: [(&str, Action); 3] = [
+    ("subscribe", Action::Subscribe),
+    ("history", Action::Subscribe),
+    ("publish", Action::Publish),
+];
+
+fn body(command: &str, channel: &str) -> Value {
+    match command {
+        "history" => json!({ "channel": channel, "last": 10 }),
+        "publish" => json!({ "channel": channel, "data": 1 }),
+        _ => json!({ "channel": channel }),
+    }
+}
+
+/// An error as the client sees it, but for the command's number.
+async fn error(peer: &mut Peer, command: &str, channel: &str) -> Option<String> {
+    let reply = peer.ask(command, body(command, channel)).await;
+    reply.get("error").map(Value::to_string)
+}
+
+on_both! {
+    async fn everyone_may_what_the_policies_say_and_no_more(transport: Transport) {
+        let world = World::new().await;
+        let (mut allowed, mut refused) = (0, 0);
+        for holder in TENANTS.iter().flat_map(|tenant| world.holders(tenant)) {
+            let mut peer = Peer::connect(&world.node, transport, &holder.token).await;
+            for (command, action) in COMMANDS {
+                let nowhere = error(&mut peer, command, NOWHERE).await.expect("a refusal");
+                for channel in &world.channels {
+                    let what = format!("{} {command} {channel}", holder.name);
+                    let error = error(&mut peer, command, channel.as_str()).await;
+                    if world.may(&holder, action, channel) {
+                        allowed += 1;
+                        let told = error.as_deref().is_none_or(|it| it.contains("unsupported"));
+                        assert!(told, "{what}: {error:?}");
+                    } else {
+                        refused += 1;
+                        assert_eq!(error.as_deref(), Some(nowhere.as_str()), "{what}");
+                    }
+                }
+            }
+            for command in ["unsubscribe", "ack"] {
+                let nowhere = error(&mut peer, command, NOWHERE).await;
+                let closed = error(&mut peer, command, "nobody:olaf").await;
+                assert_eq!(closed, nowhere, "{} {command}", holder.name);
+            }
+        }
+        assert!(allowed > 50 && refused > 100, "{allowed} {refused}");
+    }
+
+    async fn nothing_of_one_tenant_reaches_the_other(transport: Transport) {
+        let world = World::new().await;
+        let all: Vec<Rule> = world.rules.iter().cloned().collect();
+        let [acme, rival] = TENANTS.map(|tenant| {
+            let mut claims = world.holding(&all);
+            claims.user = UserId::parse("olaf").expect("a user");
+            holder("all", tenant, claims)
+        });
+        let mut own = Peer::connect(&world.node, transport, &acme.token).await;
+        let mut foreign = Peer::connect(&world.node, transport, &rival.token).await;
+        let mut tried = 0;
+        for channel in &world.channels {
+            let both = [Action::Subscribe, Action::Publish];
+            if !both.iter().all(|action| world.may(&acme, *action, channel)) {
+                continue;
+            }
+            let channel = channel.as_str();
+            own.subscribe(channel, json!({})).await;
+            let reply = own.ask("publish", json!({ "channel": channel, "id": "own-1", "data": 1 })).await;
+            assert_eq!(own.events(channel, 1).await.len(), 1);
+            // The other tenant's channel of the same name knows nothing of it, by its cursor neither.
+            let cursor = &reply["published"]["cursor"];
+            if cursor.is_string() {
+                tried += 1;
+                let page = foreign.ask("history", json!({ "channel": channel, "last": 10 })).await;
+                assert_eq!(page["history"]["events"], json!([]), "{page}");
+                let after = json!({ "channel": channel, "after": cursor });
+                let reply = foreign.ask("history", after).await;
+                assert!(!reply.to_string().contains("own-1"), "{reply}");
+            }
+            foreign.subscribe(channel, json!({})).await;
+            foreign.ask("publish", json!({ "channel": channel, "id": "foreign", "data": 1 })).await;
+            let seen = foreign.events(channel, 1).await.remove(0);
+            assert_ne!(seen["id"], "own-1", "{seen}");
+            own.ask("publish", json!({ "channel": channel, "id": "own-2", "data": 1 })).await;
+            let seen = own.events(channel, 1).await.remove(0);
+            assert_ne!(seen["id"], "foreign", "{seen}");
+        }
+        assert!(tried >= 4, "{tried}");
+    }
+}
+
+#[tokio::test]
+async fn everyone_publishes_over_http_what_the_policies_say_and_no_more() {
+    let world = World::new().await;
+    let node = &world.node;
+    let publish = async |token: &str, channel: &str| {
+        let answer = Request::publish(token, &body("publish", channel)).send(node.client).await;
+        answer.expect("an answer")
+    };
+    for holder in TENANTS.iter().flat_map(|tenant| world.holders(tenant)) {
+        let nowhere = publish(&holder.token, NOWHERE).await;
+        nowhere.assert_problem(403, "forbidden");
+        let headers = |answer: &crate::request::Answer| {
+            let told = answer.headers.iter().filter(|(name, _)| name != "date");
+            told.cloned().collect::<Vec<_>>()
+        };
+        for channel in &world.channels {
+            let answer = publish(&holder.token, channel.as_str()).await;
+            if world.may(&holder, Action::Publish, channel) {
+                assert_eq!(answer.status, 200, "{} {channel}: {answer:?}", holder.name);
+            } else {
+                assert_eq!((answer.status, &answer.body), (403, &nowhere.body), "{channel}");
+                assert_eq!(headers(&answer), headers(&nowhere), "{channel}");
+            }
+        }
+    }
+}
