@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines, Stdin, Stdout};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
 
 use crate::stats::Buckets;
 
@@ -74,12 +75,26 @@ impl Worker {
     /// Starts this program with another subcommand.
     pub(crate) fn start(name: &'static str, args: &[&str]) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command.kill_on_drop(true);
+        Self::spawn(command, name, args)
+    }
+
+    /// The same in a network namespace. It has further processes to end, so it is not killed: it ends
+    /// when its stdin does.
+    pub(crate) fn start_within(netns: &str, name: &'static str, args: &[&str]) -> Result<Self> {
+        let program = std::env::current_exe().context("finding this program")?;
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", netns]).arg(program);
+        Self::spawn(command, name, args)
+    }
+
+    fn spawn(mut command: Command, name: &'static str, args: &[&str]) -> Result<Self> {
+        let mut child = command
             .arg(name)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting `{name}`"))?;
         let stdin = child.stdin.take().context("its stdin is piped")?;
@@ -91,6 +106,16 @@ impl Worker {
         self.child.id().with_context(|| format!("`{}` has ended", self.name))
     }
 
+    /// Tells it that there are no more orders, and waits for its end.
+    pub(crate) async fn finish(self, patience: Duration) -> Result<()> {
+        let Self { name, mut child, stdin, .. } = self;
+        drop(stdin);
+        let status = timeout(patience, child.wait()).await;
+        let status = status.with_context(|| format!("`{name}` goes on"))??;
+        anyhow::ensure!(status.success(), "`{name}` ended with {status}");
+        Ok(())
+    }
+
     pub(crate) async fn tell(&mut self, order: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_vec(order)?;
         line.push(b'\n');
@@ -99,7 +124,7 @@ impl Worker {
 
     /// The next line as it is.
     pub(crate) async fn line(&mut self, patience: Duration) -> Result<String> {
-        match tokio::time::timeout(patience, self.lines.next_line()).await {
+        match timeout(patience, self.lines.next_line()).await {
             Ok(line) => line?.with_context(|| format!("`{}` ended", self.name)),
             Err(_) => bail!("`{}` said nothing for {patience:?}", self.name),
         }

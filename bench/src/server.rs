@@ -56,7 +56,8 @@ impl Server {
     pub(crate) async fn meridian(common: &Common, tls: bool) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("meridian-bench").tempdir()?;
         let config = data.path().join("bench.toml");
-        std::fs::write(&config, configuration(common.server_config.as_deref())?)?;
+        let text = configuration(CONFIG, common.server_config.as_deref())?.to_string();
+        std::fs::write(&config, text)?;
         let (listen, admin) = (free_address()?, free_address()?);
         let log = std::fs::File::create(data.path().join("server.log"))?;
         let mut words = common.server_cmd.split_ascii_whitespace();
@@ -164,11 +165,13 @@ async fn ready(
     }
 }
 
-async fn drain(mut lines: Lines<BufReader<ChildStdout>>) {
+/// Reads what a process says, for nobody.
+pub(crate) async fn drain(mut lines: Lines<BufReader<ChildStdout>>) {
     while let Ok(Some(_)) = lines.next_line().await {}
 }
 
-async fn is_ready(admin: SocketAddr) -> bool {
+/// Whether `/readyz` says so.
+pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
     let ask = async {
         let mut stream = TcpStream::connect(admin).await?;
         stream
@@ -182,8 +185,8 @@ async fn is_ready(admin: SocketAddr) -> bool {
 }
 
 /// What the bench needs, with what the command line adds on top.
-fn configuration(more: Option<&Path>) -> Result<String> {
-    let mut config: Table = CONFIG.parse()?;
+pub(crate) fn configuration(base: &str, more: Option<&Path>) -> Result<Table> {
+    let mut config: Table = base.parse()?;
     if let Some(path) = more {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
@@ -191,7 +194,7 @@ fn configuration(more: Option<&Path>) -> Result<String> {
             text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
         merge(&mut config, more);
     }
-    Ok(config.to_string())
+    Ok(config)
 }
 
 fn merge(base: &mut Table, more: Table) {
@@ -206,7 +209,7 @@ fn merge(base: &mut Table, more: Table) {
 }
 
 /// A port that was free a moment ago, for TCP and for UDP.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(StdListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
@@ -253,7 +256,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "[hub]\nring_events = 64\n[limits]\ncommands_burst = 5\n")
             .unwrap();
-        let config: Table = configuration(Some(file.path())).unwrap().parse().unwrap();
+        let config = configuration(CONFIG, Some(file.path())).unwrap();
         assert_eq!(config["hub"]["ring_events"].as_integer(), Some(64));
         assert_eq!(config["limits"]["commands_burst"].as_integer(), Some(5));
         assert_eq!(config["limits"]["commands_per_s"].as_integer(), Some(1_000_000));

@@ -113,13 +113,13 @@ fn every_second(names: &[String]) -> Vec<String> {
 }
 
 /// Sizes of the batches that make up so many events.
-fn batches(events: usize) -> impl Iterator<Item = usize> {
+pub(super) fn batches(events: usize) -> impl Iterator<Item = usize> {
     let rest = events % BATCH;
     std::iter::repeat_n(BATCH, events / BATCH).chain((rest > 0).then_some(rest))
 }
 
 /// Publishes so many events on each channel in one batch; the cursor of the last one on each.
-async fn publish_all(
+pub(super) async fn publish_all(
     socket: &mut WebSocket,
     names: &[String],
     events: usize,

@@ -152,7 +152,8 @@ pub(super) async fn start_load(plan: &LoadPlan) -> Result<(Worker, u64)> {
     }
 }
 
-async fn start_publisher(plan: &PublishPlan) -> Result<Worker> {
+/// Starts a publisher and waits until it may publish.
+pub(super) async fn start_publisher(plan: &PublishPlan) -> Result<Worker> {
     let mut publisher = Worker::start("publisher", &[])?;
     publisher.tell(plan).await?;
     match publisher.hear(ANSWER).await.context("opening the publisher")? {

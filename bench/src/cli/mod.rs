@@ -1,14 +1,19 @@
 //! The command line: what each run can be told.
 
+mod regional;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use regional::{CatchupArgs, ForwardArgs, RegionOptions, RegionsArgs, RouterArgs};
+
 /// Measures a Meridian server from outside
 ///
 /// Each run starts its own server on loopback with a fresh data directory, and its subscribers and
-/// publishers as further processes. Build with `cargo build --release` first: a debug build says
+/// publishers as further processes; `router`, `catchup` and `regions` start Kafka, Redis and Postgres as
+/// well. Build with `cargo build --release` first: a debug build says
 /// nothing about speed.
 #[derive(Debug, Parser)]
 #[command(name = "meridian-bench", version, after_help = EXAMPLES)]
@@ -22,6 +27,7 @@ Examples:
   meridian-bench fanout                         all shapes, plain, five rounds each
   meridian-bench fanout --shape 1k --tls        one shape, TLS beside plain
   meridian-bench resume --json resume.json      figures for a program as well
+  meridian-bench router --rounds 3              on Kafka, Redis and Postgres that it starts
   meridian-bench publish --server-cmd 'taskset -c 0 target/release/meridian'";
 
 #[derive(Debug, Subcommand)]
@@ -38,6 +44,14 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Latency of a second channel while the first fans out
     Neighbour(NeighbourArgs),
+    /// Events that a region's router applies a second, beside a bare loop in the same run
+    Router(RouterArgs),
+    /// Many clients that go on in the other region at once, from its ring, its Redis and its Postgres
+    Catchup(CatchupArgs),
+    /// Latency from one region to the other over a slow link, beside a bare Kafka consumer
+    ///
+    /// Needs root, `ip` and Python: the link is between network namespaces.
+    Regions(RegionsArgs),
     /// The floor alone: writes each frame that its control connection brings to every socket
     Floor(FloorArgs),
     /// Subscribers; started by the other commands, told what to do on stdin
@@ -46,6 +60,15 @@ pub(crate) enum Command {
     /// A publisher; started by the other commands, told what to do on stdin
     #[command(hide = true)]
     Publisher,
+    /// The bare loop; started by `router`, told what to do on stdin
+    #[command(hide = true)]
+    RouterFloor,
+    /// The other region behind the link; started by `regions`, told what to do on stdin
+    #[command(hide = true)]
+    FarSide,
+    /// Takes connections and hands their bytes on; started by `regions`
+    #[command(hide = true)]
+    Forward(ForwardArgs),
 }
 
 /// What every run can be told.
