@@ -3,6 +3,7 @@
 mod lanes;
 mod orders;
 mod standing;
+mod tokens;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -26,14 +27,12 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use standing::{Next, Standing};
 
-use crate::clock::now_ms;
 use crate::frame::Format;
 use crate::hub::{FollowerRef, LaneId, Offer, Outlet, Turns};
-use crate::quota::{Exceeded, Places, SessionQuota};
+use crate::quota::{Places, SessionQuota};
 use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
-use crate::tokens::{Checked, code_of, is_ticket};
 use crate::worker::{Admission, Context};
 
 /// A client that does not take even the close within this time is dropped.
@@ -463,59 +462,6 @@ impl<C: Connection> Driver<C> {
         if let Some(frame) = self.connection.outgoing(message, frame) {
             self.session.outbox.borrow_mut().send(lane, frame);
         }
-    }
-
-    fn verify(&mut self, token: Option<String>) {
-        let Some(token) = token else { return self.verified(Err(Code::Unauthenticated)) };
-        if is_ticket(&token) {
-            return self.start(work::redeem(self.context.clone(), token));
-        }
-        match self.context.node.tokens.verify_now(&token) {
-            Checked::Decided(decided) => self.verified(decided.map_err(code_of)),
-            Checked::NeedsKey(first) => {
-                self.start(work::verify(self.context.clone(), token, first));
-            }
-        }
-    }
-
-    fn verified(&mut self, result: Result<Identity, Code>) {
-        let (now, wall) = (Instant::now().into_std(), now_ms());
-        if let Err(code) = result {
-            tracing::debug!(session = self.id, %code, "token refused");
-        }
-        // What was revoked while it was being checked was not this session's yet.
-        let revoked = |identity: &Identity| self.context.node.tokens.revoked().cover(identity);
-        let result = match result {
-            Ok(identity) if revoked(&identity) => Err(Code::TokenRevoked),
-            result => result,
-        };
-        let result = result.map(|identity| {
-            let left = identity.expires_at_ms.map(|at| at.saturating_sub(wall));
-            let expires_at = left.map(|left| now + Duration::from_millis(left));
-            (Rc::new(identity), expires_at)
-        });
-        let room = |came| self.context.node.room.keeps(self.context.node.connections(), came);
-        let result = match self.machine.came() {
-            Some(came) if result.is_ok() && !room(came) => Err(Code::TooManySessions),
-            _ => result,
-        };
-        let acts = match self.take_places(&result) {
-            Ok(()) => self.machine.verified(result, now),
-            Err(exceeded) => self.machine.refused(exceeded.told(Code::QuotaExceeded)),
-        };
-        *self.identity.borrow_mut() = self.machine.identity();
-        self.act(acts);
-    }
-
-    /// The places of a client that is let in, where it has none yet.
-    fn take_places(
-        &mut self,
-        result: &Result<(Rc<Identity>, Option<std::time::Instant>), Code>,
-    ) -> Result<(), Exceeded> {
-        if let (Ok((identity, _)), Some(_)) = (result, self.machine.came()) {
-            self.places = self.context.node.quotas.connection(identity, self.client)?;
-        }
-        Ok(())
     }
 
     async fn finish(mut self) {
