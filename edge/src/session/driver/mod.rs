@@ -1,5 +1,6 @@
 //! Runs a session on its connection: one task that reads, writes and does what the machine says.
 
+mod ending;
 mod lanes;
 mod orders;
 mod standing;
@@ -11,7 +12,6 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -22,7 +22,7 @@ use meridian_core::protocol::{
 };
 use meridian_core::vocabulary::{Channel, Stream};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use standing::{Next, Standing};
@@ -34,9 +34,6 @@ use crate::session::machine::{Act, Generation, Machine, OpId};
 use crate::session::outbox::{Flushed, Outbox, Wrote};
 use crate::session::work::{self, Done, Following};
 use crate::worker::{Admission, Context};
-
-/// A client that does not take even the close within this time is dropped.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// History reads of one session under way at once.
 const HISTORIES_AT_ONCE: usize = 4;
@@ -461,36 +458,6 @@ impl<C: Connection> Driver<C> {
         let frame = self.session.format.message(message);
         if let Some(frame) = self.connection.outgoing(message, frame) {
             self.session.outbox.borrow_mut().send(lane, frame);
-        }
-    }
-
-    async fn finish(mut self) {
-        let code = self.closing;
-        for (channel, (follower, stream, _)) in std::mem::take(&mut self.followers) {
-            self.context.hands.hub.borrow_mut().detach(follower, Instant::now());
-            if let Some(name) = &self.name {
-                self.context.node.acks.hurry(&stream.log, &name.acknowledged_key(channel));
-            }
-        }
-        let cause = match code {
-            Some(code) => code.name(),
-            None if self.peer_closed => "peer",
-            None => "lost",
-        };
-        self.context.node.metrics.session_ended(self.transport, cause);
-        if code.is_some() || self.peer_closed {
-            let session = self.session.clone();
-            // What was said before the close should arrive; a reader that is stuck must not hold us.
-            let _ = timeout(CLOSE_TIME, async {
-                while matches!(
-                    flush(&session, &self.context).await,
-                    Flushed::More | Flushed::Blocked
-                ) {}
-            })
-            .await;
-        }
-        if let Some(code) = code {
-            let _ = timeout(CLOSE_TIME, self.connection.close(code)).await;
         }
     }
 }
