@@ -50,6 +50,7 @@ mod issuers;
 mod logs;
 mod long_poll;
 mod loris;
+mod losses;
 mod matrix;
 mod moves;
 mod node;
@@ -83,6 +84,7 @@ mod two_regions;
 mod web;
 mod webtransport;
 mod window;
+mod wire;
 mod witnesses;
 
 use std::path::{Path, PathBuf};
