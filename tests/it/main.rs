@@ -54,6 +54,7 @@ mod losses;
 mod matrix;
 mod moves;
 mod node;
+mod outages;
 mod paused;
 mod peer;
 mod polling;
