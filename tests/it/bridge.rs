@@ -47,7 +47,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let stack = Stack::start(Counts { kafka: 1, ..Counts::default() });
-        make_topic(&stack).await;
+        make_topic(&stack, TOPIC, PARTITIONS).await;
         Self::beside(Arc::new(stack), "n1").await
     }
 
@@ -151,9 +151,9 @@ impl Drop for World {
     }
 }
 
-async fn make_topic(stack: &Stack) {
+pub(crate) async fn make_topic(stack: &Stack, name: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> = client(stack).create().expect("a client");
-    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
     assert!(made[0].is_ok(), "{made:?}");
 }
@@ -375,7 +375,7 @@ async fn a_bridge_whose_name_another_takes_ends_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_bridged_reaches_clients_of_every_region() {
     let mut regions = Regions::start().await;
-    make_topic(&regions.stack).await;
+    make_topic(&regions.stack, TOPIC, PARTITIONS).await;
     let route = format!(
         "[bridge.routes.orders]\ntopic = '{TOPIC}'\ntenant = 'acme'\nchannel = 'room:{{key}}'\nfields = ['/n']\n"
     );

@@ -83,6 +83,7 @@ mod web;
 mod webtransport;
 mod window;
 mod witnesses;
+mod zones;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -186,10 +186,15 @@ impl Regions {
     /// Starts a bridge with these routes.
     pub(crate) async fn add_bridge(&mut self, name: &str, region: usize, routes: &str) {
         self.configure(name, region);
+        self.append(name, routes);
+        self.spawn(name).await;
+    }
+
+    /// Adds sections to the configuration of a process that is not started yet.
+    pub(crate) fn append(&self, name: &str, sections: &str) {
         let config = self.config(name);
         let text = std::fs::read_to_string(&config).expect("a file of ours");
-        std::fs::write(&config, text + routes).expect("a file of ours");
-        self.spawn(name).await;
+        std::fs::write(&config, text + sections).expect("a file of ours");
     }
 
     /// Has a process end in order, and waits for that.
