@@ -20,7 +20,7 @@ use meridian_region_router::bridge::{
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{self, Signals};
-use crate::{logging, region};
+use crate::{halting, logging, region};
 
 /// Turn records of other services' topics into events
 ///
@@ -84,6 +84,9 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     tasks.spawn(serving);
     tasks.spawn(process::drain_histograms(metrics, stop.clone()));
     tasks.spawn(bridge.run(stop.clone()));
+    for here in region::resume(stores, logs.values())? {
+        tasks.spawn(halting::obey(here.log, here.history, stop.clone()));
+    }
     announce(admin)?;
     let mut replaced = false;
     tokio::select! {

@@ -148,6 +148,23 @@ pub(crate) async fn open(
     Ok(Opening::Opened(Region { logs, backplane: Arc::new(backplane) }))
 }
 
+/// The histories of opened logs, without asking Postgres, which may be away.
+pub(crate) fn resume<'a>(
+    stores: &RegionStores,
+    logs: impl Iterator<Item = &'a Arc<KafkaLog>>,
+) -> Result<Vec<LogHere>> {
+    let mut resumed: Vec<LogHere> = Vec::new();
+    for log in logs {
+        let history = match resumed.first() {
+            Some(first) => first.history.beside(log.incarnation()),
+            None => PostgresHistory::resume(postgres(&stores.postgres), log.incarnation())
+                .context("cannot use the history on Postgres")?,
+        };
+        resumed.push(LogHere { log: log.clone(), history: Arc::new(history) });
+    }
+    Ok(resumed)
+}
+
 /// Ends what was opened of logs and histories.
 pub(crate) async fn close(logs: &[LogHere]) {
     for here in logs {

@@ -20,7 +20,9 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, FutureProducer, FutureRecord, Producer as _, ThreadedProducer,
+};
 use rdkafka::{ClientConfig, Offset as At, TopicPartitionList};
 use serde_json::{Value, json};
 
@@ -156,6 +158,13 @@ pub(crate) async fn make_topic(stack: &Stack, name: &str, partitions: i32) {
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
     assert!(made[0].is_ok(), "{made:?}");
+}
+
+/// A record of a topic.
+pub(crate) async fn produce(stack: &Stack, topic: &str, key: &str, payload: &str) {
+    let producer: FutureProducer = client(stack).create().expect("a producer");
+    let record = FutureRecord::to(topic).key(key).payload(payload);
+    producer.send(record, Duration::from_secs(30)).await.expect("produced");
 }
 
 fn client(stack: &Stack) -> ClientConfig {

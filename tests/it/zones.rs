@@ -3,12 +3,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use meridian_client::{Client, From, Publish, Subscription, Transport, Update};
 use meridian_stack::{Counts, Stack};
-use rdkafka::ClientConfig;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
@@ -183,12 +180,7 @@ async fn a_bridge_fills_the_log_of_its_namespace() {
         zone("")
     );
     crate::bridge::make_topic(&regions.stack, topic, 1).await;
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", regions.stack.kafka())
-        .create()
-        .expect("a producer");
-    let record = FutureRecord::to(topic).key("a").payload(r#"{"name":"x","secret":1}"#);
-    producer.send(record, Duration::from_secs(30)).await.expect("produced");
+    crate::bridge::produce(&regions.stack, topic, "a", r#"{"name":"x","secret":1}"#).await;
     regions.add_bridge("bridge1", 1, &routes).await;
     let update = in_time("the bridged event", local.next()).await;
     let Some(Update::Event(event)) = update else { panic!("{update:?}") };
