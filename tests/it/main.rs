@@ -79,6 +79,7 @@ mod ticket;
 mod tls;
 mod token;
 mod two_regions;
+mod wanderers;
 mod web;
 mod webtransport;
 mod window;
