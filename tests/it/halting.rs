@@ -13,7 +13,6 @@ use crate::client::{next_ids, token};
 use crate::node::{eventually_async, in_time};
 use crate::servers::{Regions, Setup};
 
-const ONE: Setup = Setup { kafka: 1, regions: 1, kafka_lines: "" };
 const CHANNEL: &str = "room:halted";
 const TOPIC: &str = "meridian.global.1";
 
@@ -99,7 +98,7 @@ async fn recreate(regions: &Regions, topic: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recreated_topic_halts_the_region_until_the_next_epoch() {
-    let mut regions = Regions::start_with(ONE).await;
+    let mut regions = Regions::start_with(Setup::ONE).await;
     let writer = connect(&regions, "writer").await;
     let mut live = writer.subscribe(CHANNEL, From::Now).await.expect("a subscription");
     let a = publish(&writer, "a").await;
@@ -136,7 +135,7 @@ async fn a_recreated_topic_halts_the_region_until_the_next_epoch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lost_its_tail_and_grew_again_halts_the_region() {
-    let mut regions = Regions::start_with(ONE).await;
+    let mut regions = Regions::start_with(Setup::ONE).await;
     let writer = connect(&regions, "writer").await;
     let mut live = writer.subscribe(CHANNEL, From::Now).await.expect("a subscription");
     let a = publish(&writer, "a").await;
@@ -176,7 +175,7 @@ async fn a_log_that_lost_its_tail_and_grew_again_halts_the_region() {
 /// The halt that one router noted holds for the region until a router goes on with that partition.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_noted_halt_is_over_once_a_router_goes_on() {
-    let mut regions = Regions::start_with(ONE).await;
+    let mut regions = Regions::start_with(Setup::ONE).await;
     assert_eq!(refusal(&regions, "a").await, None);
     let topic = "shop.halted";
     crate::bridge::make_topic(&regions.stack, topic, 1).await;

@@ -73,6 +73,7 @@ mod seed;
 mod servers;
 mod slow;
 mod stateless_reset;
+mod stores;
 mod subscribe;
 mod takeover;
 mod ticket;

@@ -18,6 +18,8 @@ use crate::node::{LOOK_EVERY, eventually_async, eventually_within};
 use crate::request::Request;
 use crate::{SECRET, certificate, request};
 
+/// Of the log.
+pub(crate) const PARTITIONS: u32 = 8;
 /// A busy machine starts a broker's clients slowly.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,6 +31,8 @@ pub(crate) struct Regions {
     certificate: CertificateHash,
     clients: [SocketAddr; 2],
     kafka_lines: String,
+    /// Whether the first region's Redis is found by Sentinel.
+    watched: bool,
     /// By process.
     admins: HashMap<String, SocketAddr>,
 }
@@ -42,11 +46,18 @@ pub(crate) struct Setup {
     pub(crate) regions: usize,
     /// Lines of `[kafka]` besides.
     pub(crate) kafka_lines: &'static str,
+    /// The first region's Redis has a replica, the last `redisN`, which Sentinel promotes.
+    pub(crate) replica: bool,
+}
+
+impl Setup {
+    /// One region.
+    pub(crate) const ONE: Self = Self { kafka: 1, regions: 1, kafka_lines: "", replica: false };
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { kafka: 1, regions: 2, kafka_lines: "" }
+        Self { regions: 2, ..Self::ONE }
     }
 }
 
@@ -80,9 +91,10 @@ impl Regions {
     }
 
     fn prepare_with(setup: Setup) -> Self {
-        let Setup { kafka, regions: count, kafka_lines } = setup;
-        let each = u32::try_from(count).expect("a small number");
-        let counts = Counts { redis: each, postgres: each, kafka, ..Counts::default() };
+        let Setup { kafka, regions: count, kafka_lines, replica } = setup;
+        let (each, replicas) = (u32::try_from(count).expect("a small number"), u32::from(replica));
+        let (redis, sentinel) = (each + replicas, replicas);
+        let counts = Counts { redis, sentinel, postgres: each, kafka, ..Counts::default() };
         let stack = Stack::start(counts);
         let dir = tempfile::tempdir().expect("a directory");
         let certificate = certificate::write(dir.path());
@@ -95,6 +107,7 @@ impl Regions {
             certificate,
             clients,
             kafka_lines: format!("replication = {replication}\n{kafka_lines}"),
+            watched: replica,
             admins: HashMap::new(),
         };
         for region in 1..=count {
@@ -164,12 +177,18 @@ impl Regions {
 
     /// Starts another edge of a region, say `edge11` beside `edge1`; where its clients connect.
     pub(crate) async fn add_edge(&mut self, name: &str, region: usize) -> SocketAddr {
+        let own = self.configure_edge(name, region);
+        self.spawn(name).await;
+        own
+    }
+
+    /// Configures another edge of a region, to be started by `revive`.
+    pub(crate) fn configure_edge(&mut self, name: &str, region: usize) -> SocketAddr {
         self.configure(name, region);
         let (usual, own) = (self.clients[region - 1], free_address());
         let text = std::fs::read_to_string(self.config(name)).expect("a file of ours");
         let text = text.replace(&format!("client = '{usual}'"), &format!("client = '{own}'"));
         std::fs::write(self.config(name), text).expect("a file of ours");
-        self.spawn(name).await;
         own
     }
 
@@ -278,19 +297,24 @@ impl Regions {
         let (stack, admin) = (&self.stack, free_address());
         self.admins.insert(name.to_owned(), admin);
         let number = u32::try_from(region).expect("a small number");
-        let (redis, postgres) = (stack.redis(number), stack.postgres(number));
+        let postgres = stack.postgres(number);
+        let redis = match self.watched && region == 1 {
+            true => format!("redis-sentinel://{}?sentinelServiceName=main", stack.sentinel(1)),
+            false => stack.redis(number).to_owned(),
+        };
         let postgres = postgres.split('?').next().unwrap_or(postgres);
         let text = format!(
             "[node]\nname = '{name}'\nregion = 'region-{region}'\n\
              [listen]\nclient = '{}'\nadmin = '{admin}'\nworkers = 2\n\
              [tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\nplain_tcp = true\n\
              [storage]\ndir = '{name}'\n\
-             [kafka]\nbootstrap = '{}'\npartitions = 8\n{}\n\
+             [kafka]\nbootstrap = '{}'\npartitions = {PARTITIONS}\n{}\n\
              [redis]\nurl = '{redis}'\n\
              [postgres]\nurl = '{postgres}'\nplain = true\n\
              [regions.region-1]\nurl = 'http://{}'\n[regions.region-2]\nurl = 'http://{}'\n\
              [[auth.keys]]\nid = 'main'\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n\
-             [namespaces.room]\nsubscribe = ['tenant']\npublish = ['tenant']\n",
+             [namespaces.room]\nsubscribe = ['tenant']\npublish = ['tenant']\n\
+             [namespaces.typing]\nclass = 'ephemeral'\nsubscribe = ['tenant']\npublish = ['tenant']\n",
             self.clients[region - 1],
             stack.kafka(),
             self.kafka_lines,
@@ -302,10 +326,15 @@ impl Regions {
 
     /// Has a process that is not started yet configured with these keys of `[node]` besides.
     pub(crate) fn amend_node(&self, name: &str, keys: &str) {
+        self.amend(name, "[node]\n", &format!("[node]\n{keys}\n"));
+    }
+
+    /// Has a process that is not started yet configured with other words.
+    pub(crate) fn amend(&self, name: &str, words: &str, others: &str) {
         let path = self.config(name);
         let text = std::fs::read_to_string(&path).expect("a file of ours");
-        std::fs::write(path, text.replacen("[node]\n", &format!("[node]\n{keys}\n"), 1))
-            .expect("ours");
+        assert!(text.contains(words), "{words} in {text}");
+        std::fs::write(path, text.replacen(words, others, 1)).expect("a file of ours");
     }
 
     /// What `GET /v1/regions` answers in a region.
