@@ -69,7 +69,7 @@ pub(crate) async fn drain_histograms(metrics: PrometheusHandle, stop: Cancellati
     }
 }
 
-pub(crate) fn router_part(status: &RouterStatus) -> PartState {
+pub(crate) fn router_part(part: &str, status: &RouterStatus) -> PartState {
     let partitions = status.partitions();
     let owned = status.owned();
     let lags: Vec<Lag> = owned.iter().map(|partition| partition.lag).collect();
@@ -81,7 +81,7 @@ pub(crate) fn router_part(status: &RouterStatus) -> PartState {
             format!("{count} of {} partitions, {behind}{waiting}", partitions.len())
         }
     };
-    let (part, ready) = ("router".to_owned(), status.is_ready());
+    let (part, ready) = (part.to_owned(), status.is_ready());
     PartState { part, ready, vital: true, rebuilding: false, detail }
 }
 

@@ -25,6 +25,7 @@ macro_rules! on_both {
 }
 
 mod acks;
+mod across;
 mod auth;
 mod authoriser;
 mod away;
@@ -41,6 +42,7 @@ mod drain;
 mod epochs;
 mod es256;
 mod event_stream;
+mod far;
 mod fuzz;
 mod halting;
 mod help;
@@ -82,11 +84,13 @@ mod ticket;
 mod tls;
 mod token;
 mod two_regions;
+mod wanderers;
 mod web;
 mod webtransport;
 mod window;
 mod wire;
 mod witnesses;
+mod zones;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
