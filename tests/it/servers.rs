@@ -404,6 +404,13 @@ impl Regions {
         line.rsplit(' ').next()?.parse().ok()
     }
 
+    /// The sum of a metric over all its labels in a process.
+    pub(crate) async fn sum(&self, name: &str, metric: &str) -> Option<f64> {
+        let answer = request::get(self.admins[name], "/metrics").await.ok()?;
+        let lines = answer.body.lines().filter(|line| line.starts_with(metric));
+        Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     fn config(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.toml"))
     }
