@@ -23,6 +23,8 @@ use crate::{SECRET, certificate, request};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meridian");
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Of the log.
+pub(crate) const PARTITIONS: u32 = 8;
 /// A busy machine starts a broker's clients slowly.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,8 @@ pub(crate) struct Regions {
     certificate: CertificateHash,
     clients: [SocketAddr; 2],
     kafka_lines: String,
+    /// Whether the first region's Redis is found by Sentinel.
+    watched: bool,
     /// By process.
     admins: HashMap<String, SocketAddr>,
     /// Where the second region is, unless here.
@@ -49,11 +53,18 @@ pub(crate) struct Setup {
     pub(crate) regions: usize,
     /// Lines of `[kafka]` besides.
     pub(crate) kafka_lines: &'static str,
+    /// The first region's Redis has a replica, the last `redisN`, which Sentinel promotes.
+    pub(crate) replica: bool,
+}
+
+impl Setup {
+    /// One region.
+    pub(crate) const ONE: Self = Self { kafka: 1, regions: 1, kafka_lines: "", replica: false };
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { kafka: 1, regions: 2, kafka_lines: "" }
+        Self { regions: 2, ..Self::ONE }
     }
 }
 
@@ -99,9 +110,11 @@ impl Regions {
     }
 
     fn prepare_with(setup: Setup, link: Option<Link>) -> Self {
-        let Setup { kafka, regions: count, kafka_lines } = setup;
+        let Setup { kafka, regions: count, kafka_lines, replica } = setup;
         let each = if link.is_some() { 1 } else { u32::try_from(count).expect("a small number") };
-        let counts = Counts { redis: each, postgres: each, kafka, ..Counts::default() };
+        let replicas = u32::from(replica);
+        let (redis, sentinel) = (each + replicas, replicas);
+        let counts = Counts { redis, sentinel, postgres: each, kafka, ..Counts::default() };
         let (stack, near) = match &link {
             Some(link) => (Stack::start_near(link, counts), link.near()),
             None => (Stack::start(counts), LOOPBACK),
@@ -118,6 +131,7 @@ impl Regions {
             certificate,
             clients,
             kafka_lines: format!("replication = {replication}\n{kafka_lines}"),
+            watched: replica,
             admins: HashMap::new(),
             far,
         };
@@ -212,13 +226,19 @@ impl Regions {
 
     /// Starts another edge of a region, say `edge11` beside `edge1`; where its clients connect.
     pub(crate) async fn add_edge(&mut self, name: &str, region: usize) -> SocketAddr {
+        let own = self.configure_edge(name, region);
+        self.spawn(name).await;
+        own
+    }
+
+    /// Configures another edge of a region, to be started by `revive`.
+    pub(crate) fn configure_edge(&mut self, name: &str, region: usize) -> SocketAddr {
         self.configure(name, region);
         let usual = self.clients[region - 1];
         let own = free_address(usual.ip());
         let text = std::fs::read_to_string(self.config(name)).expect("a file of ours");
         let text = text.replace(&format!("client = '{usual}'"), &format!("client = '{own}'"));
         std::fs::write(self.config(name), text).expect("a file of ours");
-        self.spawn(name).await;
         own
     }
 
@@ -235,10 +255,15 @@ impl Regions {
     /// Starts a bridge with these routes.
     pub(crate) async fn add_bridge(&mut self, name: &str, region: usize, routes: &str) {
         self.configure(name, region);
+        self.append(name, routes);
+        self.spawn(name).await;
+    }
+
+    /// Adds sections to the configuration of a process that is not started yet.
+    pub(crate) fn append(&self, name: &str, sections: &str) {
         let config = self.config(name);
         let text = std::fs::read_to_string(&config).expect("a file of ours");
-        std::fs::write(&config, text + routes).expect("a file of ours");
-        self.spawn(name).await;
+        std::fs::write(&config, text + sections).expect("a file of ours");
     }
 
     /// Has a process end in order, and waits for that.
@@ -325,19 +350,24 @@ impl Regions {
             Some(far) => (far.stack(), 1),
             None => (&self.stack, u32::try_from(region).expect("a small number")),
         };
-        let (redis, postgres) = (servers.redis(number), servers.postgres(number));
+        let postgres = servers.postgres(number);
+        let redis = match self.watched && region == 1 {
+            true => format!("redis-sentinel://{}?sentinelServiceName=main", servers.sentinel(1)),
+            false => servers.redis(number).to_owned(),
+        };
         let postgres = postgres.split('?').next().unwrap_or(postgres);
         let text = format!(
             "[node]\nname = '{name}'\nregion = 'region-{region}'\n\
              [listen]\nclient = '{}'\nadmin = '{admin}'\nworkers = 2\n\
              [tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\nplain_tcp = true\n\
              [storage]\ndir = '{name}'\n\
-             [kafka]\nbootstrap = '{}'\npartitions = 8\n{}\n\
+             [kafka]\nbootstrap = '{}'\npartitions = {PARTITIONS}\n{}\n\
              [redis]\nurl = '{redis}'\n\
              [postgres]\nurl = '{postgres}'\nplain = true\n\
              [regions.region-1]\nurl = 'http://{}'\n[regions.region-2]\nurl = 'http://{}'\n\
              [[auth.keys]]\nid = 'main'\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n\
-             [namespaces.room]\nsubscribe = ['tenant']\npublish = ['tenant']\n",
+             [namespaces.room]\nsubscribe = ['tenant']\npublish = ['tenant']\n\
+             [namespaces.typing]\nclass = 'ephemeral'\nsubscribe = ['tenant']\npublish = ['tenant']\n",
             self.clients[region - 1],
             self.stack.kafka(),
             self.kafka_lines,
@@ -349,10 +379,15 @@ impl Regions {
 
     /// Has a process that is not started yet configured with these keys of `[node]` besides.
     pub(crate) fn amend_node(&self, name: &str, keys: &str) {
+        self.amend(name, "[node]\n", &format!("[node]\n{keys}\n"));
+    }
+
+    /// Has a process that is not started yet configured with other words.
+    pub(crate) fn amend(&self, name: &str, words: &str, others: &str) {
         let path = self.config(name);
         let text = std::fs::read_to_string(&path).expect("a file of ours");
-        std::fs::write(path, text.replacen("[node]\n", &format!("[node]\n{keys}\n"), 1))
-            .expect("ours");
+        assert!(text.contains(words), "{words} in {text}");
+        std::fs::write(path, text.replacen(words, others, 1)).expect("a file of ours");
     }
 
     /// What `GET /v1/regions` answers in a region.
@@ -367,6 +402,13 @@ impl Regions {
         let answer = request::get(self.admins[name], "/metrics").await.ok()?;
         let line = answer.body.lines().find(|line| line.starts_with(metric))?;
         line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// The sum of a metric over all its labels in a process.
+    pub(crate) async fn sum(&self, name: &str, metric: &str) -> Option<f64> {
+        let answer = request::get(self.admins[name], "/metrics").await.ok()?;
+        let lines = answer.body.lines().filter(|line| line.starts_with(metric));
+        Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
     fn config(&self, name: &str) -> PathBuf {

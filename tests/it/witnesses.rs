@@ -15,7 +15,7 @@ use crate::client::{builder, token};
 use crate::node::{LOOK_EVERY, Node};
 
 /// What ends a channel's record.
-const END: &str = "end";
+pub(crate) const END: &str = "end";
 
 /// How many of whom.
 pub(crate) struct Cast {
@@ -57,11 +57,11 @@ struct Published {
 }
 
 /// One reader's record.
-struct Received {
-    name: String,
-    channel: String,
-    ids: Vec<String>,
-    reconnects: u64,
+pub(crate) struct Received {
+    pub(crate) name: String,
+    pub(crate) channel: String,
+    pub(crate) ids: Vec<String>,
+    pub(crate) reconnects: u64,
 }
 
 /// What came of it all.
@@ -95,8 +95,7 @@ impl Witnesses {
 
     /// The same, each from where `gate` says.
     pub(crate) async fn start_from(gate: &Gate<'_>, cast: &Cast) -> Self {
-        let channels: Vec<String> =
-            (0..cast.channels).map(|n| format!("room:record-{n}")).collect();
+        let channels = Self::names(cast.channels);
         let counters = |count| (0..count).map(|_| AtomicUsize::new(0)).collect();
         let tally = Arc::new(Tally {
             acknowledged: counters(cast.channels),
@@ -123,6 +122,16 @@ impl Witnesses {
             publishers.spawn(work.run(stop.clone()));
         }
         Self { channels, stop, tally, publishers, readers }
+    }
+
+    /// The channels that so many are.
+    pub(crate) fn names(channels: usize) -> Vec<String> {
+        (0..channels).map(|n| format!("room:record-{n}")).collect()
+    }
+
+    /// Has another reader's record compared as well: one that ends with the event `END`.
+    pub(crate) fn add_reader(&mut self, reading: impl Future<Output = Received> + Send + 'static) {
+        self.readers.spawn(reading);
     }
 
     /// How many publishes were acknowledged so far.

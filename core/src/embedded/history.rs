@@ -30,7 +30,7 @@ use crate::seams::{
     Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
     HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, Snapshot, WindowRow, unpack_window,
 };
-use crate::vocabulary::{ChannelKey, Offset, Partition, Position, Stream};
+use crate::vocabulary::{ChannelKey, LogName, Offset, Partition, Position, Stream};
 
 const STEPS: &[Step] = &[
     (1, "history", include_str!("../../../migrations/sqlite/history/0001_history.sql")),
@@ -190,6 +190,7 @@ impl History for SqliteHistory {
 
     async fn heads(
         &self,
+        _: &LogName,
         keys: &[ChannelKey],
     ) -> Result<HashMap<ChannelKey, Position>, HistoryError> {
         let mut heads = HashMap::with_capacity(keys.len());
