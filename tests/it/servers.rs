@@ -245,6 +245,11 @@ impl Regions {
         self.clients[region - 1]
     }
 
+    /// Of every edge.
+    pub(crate) fn certificate(&self) -> CertificateHash {
+        self.certificate
+    }
+
     /// The admin address of a process.
     pub(crate) fn admin(&self, name: &str) -> SocketAddr {
         self.admins[name]
