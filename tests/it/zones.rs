@@ -1,9 +1,6 @@
 //! Logs beside `global`, on real servers: what stays in one region, on the region's Kafka or on a cluster of
 //! its own.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
 use meridian_client::{Client, From, Publish, Subscription, Transport, Update};
 use meridian_stack::{Counts, Stack};
 use serde_json::json;
@@ -12,6 +9,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::client::{next_ids, token};
 use crate::node::{eventually_async, in_time};
 use crate::servers::Regions;
+use crate::stores::redis_cli;
 
 const LOCAL: &str = "local:a";
 const ROOM: &str = "room:a";
@@ -49,16 +47,6 @@ async fn publish(client: &Client, channel: &str, id: &str) -> String {
     receipt.cursor.expect("a cursor")
 }
 
-/// FLUSHALL.
-fn flush(redis: &str) {
-    let address = redis.trim_start_matches("redis://");
-    let mut connection = TcpStream::connect(address).expect("Redis");
-    connection.write_all(b"FLUSHALL\r\n").expect("Redis takes it");
-    let mut answer = [0; 5];
-    connection.read_exact(&mut answer).expect("an answer");
-    assert_eq!(&answer, b"+OK\r\n");
-}
-
 async fn stored(regions: &Regions, region: u32, channel: &str) -> Option<()> {
     let sql = "SELECT count(*) FROM meridian.events e JOIN meridian.channels c ON c.id = e.channel_id \
                JOIN meridian.logs l ON l.id = e.log_id WHERE c.name = $1 AND l.name = $2";
@@ -94,7 +82,7 @@ async fn a_zones_records_stay_in_its_regions() {
     assert!(!regions.asked("router2", "/readyz").await.body.contains("near"));
 
     // Everything of both logs that the region's Redis had is gone, while it is used.
-    flush(regions.stack.redis(1));
+    redis_cli(regions.stack.redis(1), &["FLUSHALL"]);
     publish(&client, LOCAL, "l2").await;
     publish(&client, ROOM, "r2").await;
     assert_eq!(next_ids(&mut local, 1).await, ["l2"]);
