@@ -8,6 +8,7 @@ pub mod bridge;
 pub mod config;
 pub mod embedded;
 pub mod lag;
+pub mod mode;
 pub mod policy;
 pub mod protocol;
 pub mod seams;

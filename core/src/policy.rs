@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use crate::mode::Mode;
 use crate::vocabulary::{Channel, LogName, Namespace};
 
 /// Headers of an event, at most.
@@ -74,6 +75,8 @@ pub struct Policy {
     pub event_bytes: usize,
     /// How often one client may poll a channel, in milliseconds; 0: never.
     pub polling_ms: u64,
+    /// In which mode it begins; `None`: in the node's.
+    pub mode: Option<Mode>,
     pub subscribe: BTreeSet<Rule>,
     pub publish: BTreeSet<Rule>,
 }
@@ -141,6 +144,7 @@ impl Default for Policy {
             feed: FeedBounds { keys: 10_000, bytes: 16 << 20 },
             event_bytes: 64 * 1024,
             polling_ms: 0,
+            mode: None,
             subscribe: BTreeSet::new(),
             publish: BTreeSet::new(),
         }

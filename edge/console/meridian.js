@@ -117,6 +117,7 @@ var CODES = {
   overloaded: [4036, "retry"],
   log_unavailable: [4037, "retry"],
   log_halted: [4038, "stop"],
+  read_only: [4039, "stop"],
   not_yet: [4040, "retry"],
   unavailable: [4041, "retry"],
   rate_limited: [4042, "retry"],
@@ -860,6 +861,24 @@ function ofBytes(bytes, contentType) {
   }
 }
 
+// src/modes.ts
+var ALL_NORMAL = { mode: "normal", namespaces: {} };
+function modeNamed(name) {
+  return name === "normal" || name === "polling-only" || name === "read-only" ? name : "degraded";
+}
+function modeOf(modes2, channel) {
+  const [namespace] = channel.split(":", 1);
+  return Object.hasOwn(modes2.namespaces, namespace) ? modes2.namespaces[namespace] : modes2.mode;
+}
+function leavesConnection(modes2, channels) {
+  if (channels.length === 0) return modes2.mode === "polling-only";
+  return channels.every((channel) => modeOf(modes2, channel) === "polling-only");
+}
+function sameModes(a, b) {
+  const names = Object.keys(a.namespaces);
+  return a.mode === b.mode && names.length === Object.keys(b.namespaces).length && names.every((name) => a.namespaces[name] === b.namespaces[name]);
+}
+
 // src/wire.ts
 var READERS = {
   connected: (body, id) => ({ type: "connected", id, info: sessionInfo(body) }),
@@ -923,6 +942,7 @@ var READERS = {
     reason: maybeText(body, "reason") ?? "",
     afterMs: maybeNumber(body, "after_ms") ?? 0
   }),
+  mode: (body) => ({ type: "mode", modes: modes(body), afterMs: maybeNumber(body, "after_ms") ?? 0 }),
   error: (body, id) => ({ type: "error", id, error: readError(body) })
 };
 function readMessage(value) {
@@ -970,6 +990,11 @@ function place(body) {
 }
 function maybePlace(body) {
   return body["stream"] === void 0 || body["stream"] === null ? null : place(body);
+}
+function modes(body) {
+  const own = Object.entries(body["namespaces"] === void 0 ? {} : members(body["namespaces"], "namespaces"));
+  const namespaces = Object.fromEntries(own.map(([name, mode]) => [name, modeNamed(String(mode))]));
+  return { mode: modeNamed(text(body, "mode")), namespaces };
 }
 function gone(value) {
   if (value === void 0 || value === null) return void 0;
@@ -1198,6 +1223,7 @@ var TRANSPORTS = ["webtransport", "websocket", "sse", "longpoll"];
 
 // src/transport/choice.ts
 var PREFERRED = TRANSPORTS[0];
+var POLLING = { order: ["polling"], without: void 0, shortened: false };
 function choose({ mode, usable, remembered, avoid }) {
   if (mode !== "auto") return { order: [mode], without: mode === PREFERRED ? void 0 : "forced", shortened: false };
   const all = TRANSPORTS.filter(usable);
@@ -1212,7 +1238,7 @@ function choose({ mode, usable, remembered, avoid }) {
 // src/transport/link.ts
 var FIRST_STREAM = 0;
 function isHttp(transport) {
-  return transport === "sse" || transport === "longpoll";
+  return transport === "sse" || transport === "longpoll" || transport === "polling";
 }
 function linkUrl(base, transport, codec) {
   const url = new URL(base);
@@ -1341,9 +1367,13 @@ var Dialer = class {
     this.#setup = setup;
   }
   /** Starts an attempt; exactly one of `won` and `lost` follows, unless it is aborted. */
-  dial(url, greeting, live, won, lost) {
+  dial(url, polls, greeting, live, won, lost) {
     const setup = { ...this.#setup, url, memory: this.#setup.memory(url) };
-    return new Attempt(setup, this.#choice(setup.memory), greeting, live, won, lost);
+    return new Attempt(setup, polls ? POLLING : this.#choice(setup.memory), greeting, live, won, lost);
+  }
+  /** Whether this client may leave its connection for polls: not if the application wants a certain one. */
+  get mayPoll() {
+    return this.#setup.mode === "auto" && this.#setup.dials.polling !== void 0;
   }
   /** A session ended; one that went silent speaks against its transport. */
   sessionEnded({ base, transport }, error) {
@@ -1436,7 +1466,7 @@ var Attempt = class {
   }
   #greet(transport) {
     const fallback = { from: PREFERRED, reason: this.#fallback };
-    const told = transport === PREFERRED ? {} : { fallback };
+    const told = transport === PREFERRED || transport === "polling" ? {} : { fallback };
     this.#sessions.get(transport)?.greet({ ...this.#greeting, ...told });
   }
   #events(transport) {
@@ -1498,7 +1528,7 @@ var Attempt = class {
   #remember() {
     const winner = this.#winner;
     const { mode, memory, rememberMs, clock } = this.#setup;
-    if (mode !== "auto" || winner === null) return;
+    if (mode !== "auto" || winner === null || winner === "polling") return;
     const better = this.#choice.order.filter((transport) => this.#isBetter(transport));
     const first = winner === this.#choice.order[0];
     if (first ? winner !== PREFERRED : !better.every((transport) => this.#failures.has(transport))) return;
@@ -2401,6 +2431,7 @@ var Navigator = class {
 var TICK_MS = 1e3;
 var RETIRE_MS = 1e4;
 var OWN_TAKEOVER_MS = 1e4;
+var MODES_MS = 2e3;
 var Engine = class {
   #setup;
   #events;
@@ -2417,6 +2448,11 @@ var Engine = class {
   #rivalsUntil = 0;
   #ticker = null;
   #renewing = false;
+  #modes = ALL_NORMAL;
+  /** The next connection is none: channels are polled. */
+  #polls = false;
+  /** Until when a new session may be told the modes that stand; told nothing, all is normal. */
+  #modesBy = Infinity;
   constructor(setup, events) {
     const { clock } = setup;
     this.#setup = setup;
@@ -2440,6 +2476,10 @@ var Engine = class {
   /** The region of this client, as it calls itself or by its address; `null` before the first. */
   get region() {
     return this.#navigator.region;
+  }
+  /** How much of its service the gateway gives. */
+  get modes() {
+    return this.#modes;
   }
   /** The session to send on; `null` while there is none. */
   get session() {
@@ -2536,6 +2576,7 @@ var Engine = class {
     };
     this.#attempt = this.#dialer.dial(
       url,
+      this.#polls,
       greeting,
       {
         message: (session, message, lane, bytes) => this.#message(session, message, lane, bytes),
@@ -2564,6 +2605,7 @@ var Engine = class {
     this.#setup.token.accepted(session.info.expiresInMs);
     this.#navigator.named(session.info.region);
     this.handle({ type: "dialed" });
+    this.#modesBy = session.transport === "polling" ? Infinity : this.awake + MODES_MS;
     session.activate();
     if (!session.over) this.#events.up(session);
   }
@@ -2574,6 +2616,10 @@ var Engine = class {
       this.#events.drain(message.afterMs);
       return this.handle({ type: "drain", afterMs: message.afterMs });
     }
+    if (message.type === "mode") {
+      if (session === this.#current) this.#follow(session, message.modes, message.afterMs);
+      return;
+    }
     if (message.type === "redirect") {
       if (session === this.#current) this.#navigator.redirect(message);
       return;
@@ -2581,6 +2627,20 @@ var Engine = class {
     if (message.type !== "error") return this.#events.message(session, message, lane, bytes);
     if (message.error.action === "refresh") this.renewToken();
     this.#events.fault(message.error);
+  }
+  /** Leaves the connection for polls, or polls for a connection, at the moment that the gateway gave. */
+  #follow(session, modes2, afterMs) {
+    this.#modesBy = Infinity;
+    this.#told(modes2);
+    const polls = this.#dialer.mayPoll && leavesConnection(modes2, this.#events.channels());
+    if (polls === this.#polls) return;
+    this.#polls = polls;
+    if (polls !== (session.transport === "polling")) this.handle({ type: "drain", afterMs });
+  }
+  #told(modes2) {
+    if (sameModes(modes2, this.#modes)) return;
+    this.#modes = modes2;
+    this.#events.mode(modes2);
   }
   #closed(session, error) {
     this.#dialer.sessionEnded(session, error);
@@ -2646,6 +2706,10 @@ var Engine = class {
       this.#finishRetiring();
     }
     if (this.#current && this.#setup.token.due(now)) this.renewToken();
+    if (awake >= this.#modesBy) {
+      this.#modesBy = Infinity;
+      this.#told(ALL_NORMAL);
+    }
     this.#events.tick(awake);
   }
 };
@@ -2766,6 +2830,22 @@ var Api = class {
     });
     if (response.ok) return { response, problem: null };
     return { response: null, problem: await problemOf(response) };
+  }
+  /** Gets what is at `path`, unless it is what has this `tag`. */
+  async get(path, tag, signal) {
+    const response = await this.#fetch(`${this.#base}${path}`, {
+      headers: {
+        ...tag === null ? {} : { "if-none-match": tag },
+        ...this.token === void 0 ? {} : { authorization: `Bearer ${this.token}` }
+      },
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+      signal
+    });
+    const { headers } = response;
+    if (response.ok) return { response, problem: null, headers };
+    return { response: null, problem: response.status === 304 ? null : await problemOf(response), headers };
   }
 };
 async function problemOf(response) {
@@ -2973,6 +3053,8 @@ var LongPoll = class {
   #clock;
   #events;
   #under = null;
+  /** The last answer told a mode. */
+  #told = false;
   constructor(api, clock, events) {
     this.#api = api;
     this.#clock = clock;
@@ -2988,6 +3070,12 @@ var LongPoll = class {
     this.#under?.abort();
     this.#under = null;
   }
+  /** Each answer tells the modes that stand, unless all is normal. */
+  #mode(messages) {
+    const told = messages.some((message) => message["mode"] !== void 0);
+    if (this.#told && !told) this.#events.messages([{ mode: { mode: "normal" } }]);
+    this.#told = told;
+  }
   async #run(request, abort) {
     const counts = () => this.#under === abort;
     try {
@@ -2995,6 +3083,7 @@ var LongPoll = class {
         if (!counts()) return;
         this.#events.alive();
         this.#events.messages(messages);
+        this.#mode(messages);
         if (counts()) this.#events.answered();
       });
       if (problem && counts()) this.#events.refused(problem);
@@ -3207,6 +3296,159 @@ var HttpLink = class {
       this.close();
       this.#events.closed(never ? new MeridianError("connect_failed", "reconnect", "the requests do not get through") : error);
     });
+  }
+};
+
+// src/transport/http/channel-polls.ts
+var JITTER = 0.25;
+var INTERVAL_MS = 1e4;
+var WATCH_MS = 3e4;
+var RETURN_MS = 1e4;
+var NOT_POLLED_MS = 3e4;
+var ANSWER_MS5 = 15e3;
+var channelPolls = (api, clock, events) => new ChannelPolls(api, clock, events);
+var ChannelPolls = class {
+  polls = false;
+  #api;
+  #clock;
+  #events;
+  #loops = /* @__PURE__ */ new Map();
+  #greetings = /* @__PURE__ */ new Set();
+  #watch = null;
+  #over = false;
+  constructor(api, clock, events) {
+    this.#api = api;
+    this.#clock = clock;
+    this.#events = events;
+  }
+  ask(request) {
+    const channels = request["channels"];
+    void this.#greet(() => {
+      this.#keep(channels);
+      this.#events.answered();
+    });
+  }
+  close() {
+    this.#over = true;
+    this.#clock.clearTimeout(this.#watch);
+    for (const greeting of this.#greetings) greeting.abort();
+    for (const loop of [...this.#loops.values()]) this.#stop(loop);
+  }
+  /** Who this client is, and how much of its service the gateway gives. */
+  async #greet(then) {
+    const abort = new AbortController();
+    this.#greetings.add(abort);
+    try {
+      const problem = await poll(this.#api, this.#clock, { channels: [], greet: true, wait_ms: 0 }, abort, (messages) => {
+        if (this.#over) return;
+        this.#watchMode();
+        this.#events.alive();
+        this.#events.messages(messages);
+        if (!messages.some((message) => message["mode"] !== void 0)) this.#mode("normal", 0);
+        then();
+      });
+      if (problem && !this.#over) this.#events.refused(problem);
+    } catch (error) {
+      if (!this.#over) this.#fail(error);
+    } finally {
+      this.#greetings.delete(abort);
+    }
+  }
+  /** Follows these channels and no others. */
+  #keep(channels) {
+    const named = new Set(channels.map((entry) => entry["channel"]));
+    for (const loop of [...this.#loops.values()]) if (!named.has(loop.channel)) this.#stop(loop);
+    for (const { channel, cursor, last } of channels) {
+      const held = this.#loops.get(channel);
+      if (held && held.cursor !== null && held.cursor === cursor) this.#begun(held);
+      else this.#start(channel, cursor ?? null, last !== void 0, held);
+    }
+  }
+  #start(channel, cursor, withNewest, held) {
+    if (held) this.#stop(held);
+    const loop = { channel, abort: new AbortController(), timer: null, cursor, withNewest, tag: null };
+    this.#loops.set(channel, loop);
+    void this.#turn(loop, true);
+  }
+  #stop(loop) {
+    loop.abort.abort();
+    this.#clock.clearTimeout(loop.timer);
+    if (this.#loops.get(loop.channel) === loop) this.#loops.delete(loop.channel);
+  }
+  async #turn(loop, first) {
+    const counts = () => !this.#over && this.#loops.get(loop.channel) === loop;
+    const timer = this.#clock.setTimeout(() => loop.abort.abort(), ANSWER_MS5);
+    try {
+      const what = loop.cursor === null ? "latest" : `events?after=${encodeURIComponent(loop.cursor)}`;
+      const path = `/v1/channels/${encodeURIComponent(loop.channel)}/${what}`;
+      const { response, problem, headers } = await this.#api.get(path, loop.tag, loop.abort.signal);
+      const page = response ? (await response.json()).history : null;
+      if (!counts()) return;
+      const intervalMs = Number(headers.get("poll-interval-ms") ?? INTERVAL_MS);
+      if (problem) {
+        if (problem["code"] !== "rate_limited") return this.#refused(loop, problem);
+        return this.#again(loop, first, Math.max(intervalMs, Number(problem["retry_after_ms"] ?? 0)));
+      }
+      loop.tag = headers.get("etag");
+      this.#events.alive();
+      if (page) this.#tell(loop, page, first);
+      if (counts()) this.#mode(headers.get("meridian-mode") ?? "normal", intervalMs);
+      if (counts()) this.#again(loop, false, intervalMs);
+    } catch (error) {
+      if (counts()) this.#fail(error);
+    } finally {
+      this.#clock.clearTimeout(timer);
+    }
+  }
+  #again(loop, first, ms) {
+    const wait = ms * (1 + JITTER * this.#clock.random());
+    loop.timer = this.#clock.setTimeout(() => void this.#turn(loop, first), wait);
+  }
+  #tell(loop, page, first) {
+    const { channel } = loop;
+    const { stream, epoch, offset, gone: gone2 } = page;
+    let events = page["events"];
+    if (loop.cursor === null) {
+      const newest = events.at(-1)?.["offset"];
+      const before = loop.withNewest && newest !== void 0;
+      loop.cursor = `${stream}.${before ? newest - 1 : offset}`;
+      if (!before) events = [];
+    }
+    if (first) this.#begun(loop);
+    const from = loop.cursor;
+    const messages = [];
+    if (gone2) messages.push({ gap: { channel, reason: gone2["reason"], from, stream, epoch: gone2["epoch"], offset: gone2["offset"] } });
+    if (events.length > 0) messages.push({ events: { channel, stream, epoch, events } });
+    loop.cursor = `${stream}.${events.at(-1)?.["offset"] ?? offset}`;
+    if (loop.cursor !== from) loop.tag = null;
+    if (messages.length > 0) this.#events.messages(messages);
+  }
+  #begun({ channel, cursor }) {
+    const parts = (cursor ?? "").split(".");
+    const offset = Number(parts.pop());
+    const place2 = { stream: parts.join("."), epoch: Number(parts.at(-2)), offset };
+    this.#events.messages([{ subscribed: { channel, class: "strict", ...place2 } }]);
+  }
+  #refused(loop, problem) {
+    this.#stop(loop);
+    const { channel } = loop;
+    if (problem["action"] === "refresh") return this.#events.refused(problem);
+    const unsupported = problem["code"] === "unsupported";
+    this.#events.refused({ ...problem, channel, ...unsupported ? { action: "retry", retry_after_ms: NOT_POLLED_MS } : {} });
+  }
+  #mode(name, intervalMs) {
+    this.#watchMode();
+    if (name === "polling-only") return;
+    const afterMs = Math.floor(this.#clock.random() * Math.max(RETURN_MS, intervalMs));
+    this.#events.messages([{ mode: { mode: name, after_ms: afterMs } }]);
+  }
+  #watchMode() {
+    this.#clock.clearTimeout(this.#watch);
+    const wait = WATCH_MS * (1 + JITTER * this.#clock.random());
+    this.#watch = this.#clock.setTimeout(() => void this.#greet(() => void 0), wait);
+  }
+  #fail(error) {
+    this.#events.ended(asMeridianError(error, "connection_lost", "reconnect", "the request failed"));
   }
 };
 
@@ -3517,7 +3759,8 @@ function networkType() {
   return typeof type === "string" ? type : "";
 }
 function allowed(dials, names) {
-  return Object.fromEntries(names.filter((name) => dials[name]).map((name) => [name, dials[name]]));
+  const named = [...names, "polling"];
+  return Object.fromEntries(named.filter((name) => dials[name]).map((name) => [name, dials[name]]));
 }
 function platformDials(options, clock) {
   const scope = globalThis;
@@ -3528,7 +3771,7 @@ function platformDials(options, clock) {
   return {
     ...socket ? { websocket: dialWebSocket(socket) } : {},
     ...transport ? { webtransport: dialWebTransport({ constructor: transport, certificateHashes }) } : {},
-    ...fetch ? { sse: dialHttp({ fetch, clock, reading: eventStream }), longpoll: dialHttp({ fetch, clock, reading: longPoll }) } : {}
+    ...fetch ? { sse: dialHttp({ fetch, clock, reading: eventStream }), longpoll: dialHttp({ fetch, clock, reading: longPoll }), polling: dialHttp({ fetch, clock, reading: channelPolls }) } : {}
   };
 }
 
@@ -4607,6 +4850,10 @@ var MeridianClient = class {
   get region() {
     return this.#engine.region;
   }
+  /** How much of its service the gateway gives, as it said last. */
+  get modes() {
+    return this.#engine.modes;
+  }
   get transport() {
     return this.#counters.transport;
   }
@@ -4746,6 +4993,8 @@ var MeridianClient = class {
         if (change.reason !== "start") this.#counters.moves[change.reason] += 1;
         this.#emitter.emit("region", change);
       },
+      mode: (modes2) => this.#emitter.emit("mode", modes2),
+      channels: () => [...this.#subscriptions.keys()],
       redirect: (notice) => {
         if (!notice.followed) this.#counters.redirectsIgnored += 1;
         this.#emitter.emit("redirect", notice);

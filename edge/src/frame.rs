@@ -94,6 +94,7 @@ fn event_name(message: &Message) -> Option<&'static str> {
         Message::Skipped { .. } => Some("skipped"),
         Message::Drain { .. } => Some("drain"),
         Message::Redirect(_) => Some("redirect"),
+        Message::Mode(_) => Some("mode"),
         // `error` is what a page's EventSource calls its own.
         Message::Error(..) => Some("close"),
         _ => None,

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use meridian_core::auth::Identity;
 use meridian_core::config::Origins;
 use meridian_core::protocol::{Code, Codec, Place, Published, ReplyError, decode_publish};
+use meridian_core::vocabulary::Channel;
 use tokio::time::timeout;
 
 use crate::polling::{self, Question};
@@ -27,7 +28,7 @@ use crate::transport::{AnswerBody, ClientAddress, event_stream, poll};
 use crate::worker::Context;
 
 /// What pages may read beside the usual.
-const EXPOSED: &str = "etag, retry-after, poll-interval-ms";
+const EXPOSED: &str = "etag, retry-after, poll-interval-ms, meridian-mode";
 /// Where the regions are told.
 const REGIONS: &str = "/v1/regions";
 /// Sessions that are answers.
@@ -210,6 +211,8 @@ async fn poll_channel(context: &Rc<Context>, head: &Parts, rest: &str) -> Respon
         Ok(identity) => identity,
         Err(code) => return problem(code),
     };
+    let mode = channel.as_deref().and_then(|name| Channel::parse(name).ok());
+    let mode = mode.map(|channel| context.node.modes.of(&channel));
     let question = question.and_then(|question| Ok((channel.ok_or(Code::BadChannel)?, question)));
     let polled = match question {
         Ok((channel, question)) => polling::poll(context, &identity, &channel, question).await,
@@ -219,6 +222,10 @@ async fn poll_channel(context: &Rc<Context>, head: &Parts, rest: &str) -> Respon
         Ok(polled) => (polled_answer(context, head, &polled.answer), Some(polled.interval)),
         Err(polling::Refused { error, interval }) => (refusal(&error, None), interval),
     };
+    if let Some(mode) = mode {
+        let mode = HeaderValue::from_static(mode.name());
+        response.headers_mut().insert("meridian-mode", mode);
+    }
     if let Some(interval) = interval {
         let ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
         response.headers_mut().insert("poll-interval-ms", HeaderValue::from(ms));

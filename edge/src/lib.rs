@@ -10,6 +10,7 @@ mod http_api;
 mod hub;
 mod lifecycle;
 mod metrics;
+mod modes;
 mod names;
 mod node;
 mod ops;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use meridian_core::auth::{Authoriser, Revocation, TooMany, Verifier};
 use meridian_core::config::{self, Config, Origins, Proxies};
+use meridian_core::mode::Mode;
 use meridian_core::protocol::Limits;
 use meridian_core::seams::{AckLog, BackplaneError, LedgerPlace, TokenLedger};
 use sha2::{Digest as _, Sha256};
@@ -21,6 +22,7 @@ use crate::delivery::{Distributor, Stores};
 use crate::hub::{Bounds, RingBounds};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::Metrics;
+use crate::modes::{Modes, NoSuchNamespace};
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
 use crate::orders::{Diversion, Leave, Order, StandingOrder};
@@ -108,6 +110,7 @@ pub(crate) struct Node {
     pub(crate) origins: Origins,
     pub(crate) client_address: SocketAddr,
     pub(crate) regions: Arc<Regions>,
+    pub(crate) modes: Arc<Modes>,
     pub(crate) leave: Leave,
     /// The cookie that a ticket is given for.
     pub(crate) cookie: Option<String>,
@@ -120,7 +123,7 @@ impl Node {
     /// What sessions are told, as a session that begins sees it: what stands already is news to it.
     pub(crate) fn standing_order(&self) -> watch::Receiver<StandingOrder> {
         let mut order = self.standing_order.subscribe();
-        if !matches!(order.borrow().order, Order::Stay) {
+        if !matches!(order.borrow().order, Order::Stay) || !self.modes.all_normal() {
             order.mark_changed();
         }
         order
@@ -133,8 +136,32 @@ impl Node {
         Ok(self.tokens.revoked().tell(revocation).await)
     }
 
+    /// How often a mode was changed.
+    pub(crate) fn mode_serial(&self) -> u64 {
+        self.standing_order.borrow().mode_serial
+    }
+
     fn look_at_revocations(&self) {
         self.standing_order.send_modify(|_| {});
+    }
+
+    /// Puts the node or a namespace in a mode, and tells every client; `None`: the namespace has none of its
+    /// own any more.
+    pub(crate) fn put_mode(
+        &self,
+        namespace: Option<&str>,
+        mode: Option<Mode>,
+        spread: Duration,
+    ) -> Result<(), NoSuchNamespace> {
+        match namespace {
+            Some(namespace) => self.modes.put(namespace, mode)?,
+            None => self.modes.put_node(mode.unwrap_or_default()),
+        }
+        self.standing_order.send_modify(|standing| {
+            standing.mode_serial += 1;
+            standing.mode_spread = spread;
+        });
+        Ok(())
     }
 
     /// Sends all clients to another region until further notice, or no more. A node that stops takes
@@ -344,7 +371,10 @@ fn share(
         commands_in_flight: COMMANDS_IN_FLIGHT,
     };
     let quotas = Arc::new(Quotas::new(config.quotas));
+    let modes = Arc::new(Modes::new(config.node.mode, &config.policies));
+    let spread = Duration::from_millis(config.drain.spread_ms);
     let publisher = Publisher {
+        modes: modes.clone(),
         quotas: quotas.clone(),
         stores: options.stores.clone(),
         authoriser: options.authoriser.clone(),
@@ -383,13 +413,14 @@ fn share(
         origins: config.origins,
         client_address,
         regions,
-        leave: Leave {
-            spread: Duration::from_millis(config.drain.spread_ms),
-            deadline: Duration::from_millis(config.drain.deadline_ms),
-        },
+        modes,
+        leave: Leave { spread, deadline: Duration::from_millis(config.drain.deadline_ms) },
         cookie: config.auth.cookie,
         longest_lifetime: config.auth.options.max_lifetime_ms.map(Duration::from_millis),
-        standing_order: watch::Sender::default(),
+        standing_order: watch::Sender::new(StandingOrder {
+            mode_spread: spread,
+            ..StandingOrder::default()
+        }),
     })
 }
 

@@ -13,6 +13,10 @@ pub(crate) struct StandingOrder {
     pub(crate) order: Order,
     /// Tells an order from the one before.
     pub(crate) serial: u64,
+    /// Counts changes of the modes.
+    pub(crate) mode_serial: u64,
+    /// Over which time clients do what follows from the last one.
+    pub(crate) mode_spread: Duration,
 }
 
 /// The order that stands.

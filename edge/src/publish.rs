@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use meridian_core::auth::{Action, Authoriser, Decision, Identity};
+use meridian_core::mode::Mode;
 use meridian_core::policy::{
     CONTENT_TYPE_BYTES_MOST, DeliveryClass, EVENT_KEY_BYTES_MOST, HEADER_BYTES_MOST, HEADERS_MOST,
     Policy, TRACE_BYTES_MOST,
@@ -17,6 +18,7 @@ use meridian_core::vocabulary::{Body, Channel, ChannelKey, Encoding, EventId, Ev
 use crate::clock::now_ms;
 use crate::delivery::Stores;
 use crate::metrics::Metrics;
+use crate::modes::Modes;
 use crate::quota::{Quotas, SessionQuota};
 use crate::regions::Regions;
 
@@ -25,6 +27,7 @@ pub(crate) struct Publisher {
     pub(crate) stores: Stores,
     pub(crate) authoriser: Arc<dyn Authoriser>,
     pub(crate) regions: Arc<Regions>,
+    pub(crate) modes: Arc<Modes>,
     pub(crate) horizon_ms: u64,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) quotas: Arc<Quotas>,
@@ -89,6 +92,9 @@ impl Publisher {
             Decision::Allow => {}
             Decision::Deny => return Err(forbidden()),
             Decision::Unavailable => return Err(ReplyError::of(Code::AuthoriserUnavailable)),
+        }
+        if self.modes.of(&channel) == Mode::ReadOnly {
+            return Err(ReplyError::of(Code::ReadOnly));
         }
         check_item(item, policy, self.horizon_ms)?;
         let key = ChannelKey { tenant: identity.tenant.clone(), channel };

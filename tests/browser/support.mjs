@@ -69,10 +69,10 @@ export class Node {
     await exit;
   }
 
-  /** A token of the development node's own user that is good for so long (`5s`). */
-  async mint(ttl) {
+  /** A token of the development node's own user that is good for so long (`5s`); `more`: further options of `meridian token`. */
+  async mint(ttl, ...more) {
     const key = ['--key', 'development', '--secret-file', join(this.data, 'development.key')];
-    const options = ['token', ...key, '--tenant', 'demo', '--user', 'developer', '--ttl', ttl];
+    const options = ['token', ...key, '--tenant', 'demo', '--user', 'developer', '--ttl', ttl, ...more];
     const { stdout } = await promisify(execFile)(BIN, options);
     return stdout.trim();
   }

@@ -148,6 +148,8 @@ async fn a_greeting_tells_where_each_channel_begins_and_waits_for_nothing() {
     let mut writer = writer(&node).await;
     let first = answer(&ask(&node, "channel=room:a&channel=room:b")).await;
     writer.publish("room:a", "e1").await;
+    let applied = answer(&ask(&node, &next(&first))).await;
+    assert_eq!(ids(&applied), ["e1"], "the region has applied it");
     for version in VERSIONS {
         let query = format!("{}&greet=true", next(&first));
         let began = Instant::now();

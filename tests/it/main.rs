@@ -54,6 +54,7 @@ mod long_poll;
 mod loris;
 mod losses;
 mod matrix;
+mod modes;
 mod moves;
 mod node;
 mod outages;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::limits::Limits;
 use super::reader::Section;
 use super::stores::Zone;
+use crate::mode::Mode;
 use crate::policy::{DeliveryClass, Policies, Policy, Retention, Rule};
 use crate::vocabulary::{LogName, Namespace};
 
@@ -70,6 +71,7 @@ fn policy(
         retention,
         event_bytes: section.size("event_bytes", limits.event_bytes, 1..=limits.event_bytes),
         polling_ms,
+        mode: section.optional("mode", str::parse::<Mode>),
         subscribe: section.list("subscribe", str::parse::<Rule>).into_iter().collect(),
         publish: section.list("publish", str::parse::<Rule>).into_iter().collect(),
         ..Policy::default()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::network::Origin;
 use super::reader::Section;
+use crate::mode::Mode;
 
 const MAX_WORKERS: usize = 1024;
 const MAX_PARTITIONS: u64 = 1024;
@@ -49,6 +50,8 @@ pub struct Node {
     /// 60 s: longer than any takeover or restart. The region says `rebuilding` while records of the log
     /// wait for longer.
     pub rebuilding_after_ms: u64,
+    /// `normal`: in which mode the node begins. An operator changes it while it runs.
+    pub mode: Mode,
 }
 
 /// `[storage]`
@@ -118,6 +121,7 @@ impl Node {
             name: section.parsed("name", "n1", name),
             region: section.parsed("region", "local", name),
             rebuilding_after_ms: section.number("rebuilding_after_ms", 60_000, 1_000..=86_400_000),
+            mode: section.parsed("mode", "normal", str::parse::<Mode>),
         }
     }
 }

@@ -92,6 +92,7 @@ codes! {
     Overloaded, "overloaded", 4036, 503, Retry, "the event was not stored: too much is waiting";
     LogUnavailable, "log_unavailable", 4037, 503, Retry, "the event was not stored: the log does not answer";
     LogHalted, "log_halted", 4038, 503, Stop, "the event was not stored: the log is halted until its operator goes on";
+    ReadOnly, "read_only", 4039, 503, Stop, "the event was not stored: nothing is published here for now";
     NotYet, "not_yet", 4040, 503, Retry, "this region is not that far yet";
     Unavailable, "unavailable", 4041, 503, Retry, "the store that may hold this does not answer";
     RateLimited, "rate_limited", 4042, 429, Retry, "too many commands";

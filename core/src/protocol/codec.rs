@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::message::{
     Ack, Command, CommandFrame, Connect, Connected, Content, EventView, Fallback, GapPush,
-    HistoryPage, HistoryRequest, Message, Place, PublishItem, Published, Redirect, ReplyError,
-    Subscribe, Subscribed,
+    HistoryPage, HistoryRequest, Message, ModePush, Place, PublishItem, Published, Redirect,
+    ReplyError, Subscribe, Subscribed,
 };
 use super::wire::{
     CommandWire, ConnectWire, ConnectedWire, ErrorWire, EventWire, EventsWire, HistoryPageWire,
@@ -324,6 +324,12 @@ fn message<R: Raw>(wire: MessageWire<'_, R>) -> Result<Message, DecodeError> {
         Message::Drain { after_ms: drain.after_ms, deadline_ms: drain.deadline_ms }
     } else if let Some(redirect) = wire.redirect {
         Message::Redirect(redirect.into())
+    } else if let Some(mode) = wire.mode {
+        Message::Mode(ModePush {
+            mode: mode.mode.into_owned(),
+            namespaces: mode.namespaces,
+            after_ms: mode.after_ms,
+        })
     } else if wire.pong.is_some() {
         Message::Pong { id }
     } else if wire.ping.is_some() {

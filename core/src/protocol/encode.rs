@@ -16,7 +16,7 @@ use super::message::{
 use super::wire::{
     AckWire, ChannelWire, CommandWire, ConnectWire, ConnectedWire, DrainWire, Empty, ErrorWire,
     EventWire, EventsWire, FallbackWire, GapWire, GoneWire, HistoryPageWire, HistoryRequestWire,
-    MessageWire, PlaceWire, PrevWire, PublishBatchWire, PublishWire, PublishedBatchWire,
+    MessageWire, ModeWire, PlaceWire, PrevWire, PublishBatchWire, PublishWire, PublishedBatchWire,
     PublishedWire, RedirectWire, RefreshWire, RefreshedWire, SkippedWire, SubscribeWire,
     SubscribedWire, UnsubscribedWire,
 };
@@ -216,6 +216,13 @@ fn message_wire<'a, R: RawRef<'a>>(message: &'a Message) -> MessageWire<'a, R> {
             wire.drain = Some(DrainWire { after_ms: *after_ms, deadline_ms: *deadline_ms });
         }
         Message::Redirect(redirect) => wire.redirect = Some(redirect_wire(redirect)),
+        Message::Mode(mode) => {
+            wire.mode = Some(ModeWire {
+                mode: mode.mode.as_str().into(),
+                namespaces: mode.namespaces.clone(),
+                after_ms: mode.after_ms,
+            });
+        }
         Message::Ping => wire.ping = Some(Empty {}),
         Message::Unknown => {}
         reply => put_reply(&mut wire, reply),

@@ -156,6 +156,7 @@ pub enum Message {
         deadline_ms: u64,
     },
     Redirect(Redirect),
+    Mode(ModePush),
     Ping,
     /// A message that this version does not know; clients ignore it.
     Unknown,
@@ -247,6 +248,17 @@ pub struct Redirect {
     pub after_ms: u64,
     /// When the server closes the session, if it does.
     pub deadline_ms: Option<u64>,
+}
+
+/// How much of its service the node gives; names as in `mode::Mode`, and those of a newer version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModePush {
+    /// The node's, for every namespace that has none of its own.
+    pub mode: String,
+    /// Those that have one.
+    pub namespaces: BTreeMap<String, String>,
+    /// When to do what follows from it, in milliseconds; differs per client.
+    pub after_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]

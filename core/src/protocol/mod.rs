@@ -22,7 +22,7 @@ pub use encode::{encode_command, encode_commands, encode_events, encode_message}
 pub use frame::{FrameError, FrameReader, put_frame};
 pub use message::{
     Ack, Command, CommandFrame, Connect, Connected, Content, EventView, Fallback, GapPush,
-    HistoryPage, HistoryRequest, Limits, Message, Place, PublishItem, Published, Redirect,
-    ReplyError, Subscribe, Subscribed,
+    HistoryPage, HistoryRequest, Limits, Message, ModePush, Place, PublishItem, Published,
+    Redirect, ReplyError, Subscribe, Subscribed,
 };
 pub use payload::{PayloadError, check_payload};

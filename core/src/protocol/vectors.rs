@@ -390,8 +390,22 @@ fn redirects() -> Vec<(&'static str, Message)> {
     ]
 }
 
+/// What is told of a node that gives less than its whole service.
+fn modes() -> Vec<(&'static str, Message)> {
+    let namespaces = [("board", "polling-only"), ("orders", "normal")];
+    let namespaces = namespaces.map(|(name, mode)| (name.to_owned(), mode.to_owned())).into();
+    let mode = ModePush { mode: "read-only".into(), namespaces, after_ms: 2300 };
+    let bare = ModePush { mode: "normal".into(), namespaces: BTreeMap::new(), after_ms: 0 };
+    let refused = Message::Error(Some(7), ReplyError::of(Code::ReadOnly));
+    vec![
+        ("mode", Message::Mode(mode)),
+        ("mode_bare", Message::Mode(bare)),
+        ("error_read_only", refused),
+    ]
+}
+
 fn all_messages() -> impl Iterator<Item = (&'static str, Message)> {
-    messages().into_iter().chain(redirects())
+    messages().into_iter().chain(redirects()).chain(modes())
 }
 
 fn path(direction: &str, name: &str) -> PathBuf {

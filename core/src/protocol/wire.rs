@@ -57,6 +57,7 @@ wire!(MessageWire<'a, R> {
     skipped: SkippedWire<'a>,
     drain: DrainWire,
     redirect: RedirectWire<'a>,
+    mode: ModeWire<'a>,
     ping: Empty,
 });
 
@@ -349,6 +350,15 @@ pub(super) struct RedirectWire<'a> {
     pub(super) after_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) deadline_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ModeWire<'a> {
+    pub(super) mode: Text<'a>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) namespaces: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) after_ms: u64,
 }
 
 fn is_false(value: &bool) -> bool {

@@ -52,6 +52,7 @@ pub(crate) fn policies(namespace: &str, retention: Retention) -> Policies {
         feed: FeedBounds { keys: 0, bytes: 0 },
         event_bytes: 64 << 10,
         polling_ms: 0,
+        mode: None,
         subscribe: Default::default(),
         publish: Default::default(),
     };

@@ -2,6 +2,7 @@
 
 mod api;
 mod console;
+mod mode;
 mod operator;
 mod redirect;
 mod revoke;
@@ -187,6 +188,7 @@ async fn serve_connection(stream: TcpStream, subject: Arc<dyn Subject>, options:
             let path = request.uri().path();
             let response = match (subject.node(), &options.api) {
                 (Some(node), _) if path == redirect::PATH => redirect::answer(node, request).await,
+                (Some(node), _) if path == mode::PATH => mode::answer(node, request).await,
                 (Some(node), _) if path == revoke::PATH => revoke::answer(node, request).await,
                 (_, Some(api)) if path.starts_with(api.prefix()) => {
                     self::api::serve(&**api, request).await

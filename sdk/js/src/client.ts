@@ -10,6 +10,7 @@ import { MeridianError } from './errors.js';
 import { watchPage } from './lifecycle.js';
 import { settle, type ClientOptions, type Settings } from './options.js';
 import { Publisher, type BatchEvent, type PublishOptions, type PublishResult } from './publish.js';
+import type { Modes } from './modes.js';
 import type { RedirectNotice } from './regions/redirects.js';
 import type { RegionChange } from './regions/events.js';
 import { Registry } from './registry.js';
@@ -27,6 +28,8 @@ export interface ClientEvents extends Record<string, unknown> {
   drain: number;
   /** Connected in another region than before, or for the first time. */
   region: RegionChange;
+  /** The gateway gives another part of its service than before. */
+  mode: Modes;
   /** The server sends this client to another region, and whether it goes. */
   redirect: RedirectNotice;
   /** Every fault, also those that the client heals by itself. */
@@ -84,6 +87,11 @@ export class MeridianClient {
   /** The region of the running or last connection, as it calls itself; `null` before the first. */
   get region(): string | null {
     return this.#engine.region;
+  }
+
+  /** How much of its service the gateway gives, as it said last. */
+  get modes(): Modes {
+    return this.#engine.modes;
   }
 
   get transport(): TransportName | null {
@@ -237,6 +245,8 @@ export class MeridianClient {
         if (change.reason !== 'start') this.#counters.moves[change.reason] += 1;
         this.#emitter.emit('region', change);
       },
+      mode: (modes) => this.#emitter.emit('mode', modes),
+      channels: () => [...this.#subscriptions.keys()],
       redirect: (notice) => {
         if (!notice.followed) this.#counters.redirectsIgnored += 1;
         this.#emitter.emit('redirect', notice);

@@ -6,7 +6,7 @@ import type { Codec } from './codec/codec.js';
 import { jsonCodec } from './codec/json.js';
 import { asMeridianError, isTransportFailure, MeridianError } from './errors.js';
 import { Session, type SessionEvents } from './session.js';
-import { choose, PREFERRED, type Choice, type FallbackReason } from './transport/choice.js';
+import { choose, POLLING, PREFERRED, type Choice, type FallbackReason } from './transport/choice.js';
 import { isHttp, linkUrl, type Dials } from './transport/link.js';
 import type { TransportMemory } from './transport/memory.js';
 import { Race, type RaceAction, type RaceEvent } from './transport/race.js';
@@ -52,13 +52,19 @@ export class Dialer {
   /** Starts an attempt; exactly one of `won` and `lost` follows, unless it is aborted. */
   dial(
     url: string,
+    polls: boolean,
     greeting: Record<string, unknown>,
     live: Pick<SessionEvents, 'message' | 'laneEnded' | 'closed'>,
     won: (result: Won) => void,
     lost: (error: MeridianError) => void,
   ): Attempt {
     const setup = { ...this.#setup, url, memory: this.#setup.memory(url) };
-    return new Attempt(setup, this.#choice(setup.memory), greeting, live, won, lost);
+    return new Attempt(setup, polls ? POLLING : this.#choice(setup.memory), greeting, live, won, lost);
+  }
+
+  /** Whether this client may leave its connection for polls: not if the application wants a certain one. */
+  get mayPoll(): boolean {
+    return this.#setup.mode === 'auto' && this.#setup.dials.polling !== undefined;
   }
 
   /** A session ended; one that went silent speaks against its transport. */
@@ -166,7 +172,7 @@ export class Attempt {
 
   #greet(transport: TransportName): void {
     const fallback = { from: PREFERRED, reason: this.#fallback };
-    const told = transport === PREFERRED ? {} : { fallback };
+    const told = transport === PREFERRED || transport === 'polling' ? {} : { fallback };
     this.#sessions.get(transport)?.greet({ ...this.#greeting, ...told });
   }
 
@@ -235,7 +241,7 @@ export class Attempt {
   #remember(): void {
     const winner = this.#winner;
     const { mode, memory, rememberMs, clock } = this.#setup;
-    if (mode !== 'auto' || winner === null) return;
+    if (mode !== 'auto' || winner === null || winner === 'polling') return;
     const better = this.#choice.order.filter((transport) => this.#isBetter(transport));
     const first = winner === this.#choice.order[0];
     if (first ? winner !== PREFERRED : !better.every((transport) => this.#failures.has(transport))) return;

@@ -6,6 +6,7 @@ import { Attempt, Dialer, type DialerSetup, type Won } from './dialer.js';
 import { Ending } from './ending.js';
 import { asMeridianError, MeridianError } from './errors.js';
 import { Machine, type MachineAction, type MachineEvent, type MachinePolicy } from './machine.js';
+import { ALL_NORMAL, leavesConnection, sameModes, type Modes } from './modes.js';
 import { Navigator, type NavigatorSetup } from './regions/navigator.js';
 import type { RedirectNotice } from './regions/redirects.js';
 import type { RegionChange } from './regions/events.js';
@@ -27,6 +28,10 @@ export interface EngineEvents {
   drain(afterMs: number): void;
   /** The client is connected in another region than before. */
   region(change: RegionChange): void;
+  /** The gateway gives another part of its service than before. */
+  mode(modes: Modes): void;
+  /** What the client follows. */
+  channels(): readonly string[];
   /** The server sends this client to another region, and whether it goes. */
   redirect(notice: RedirectNotice): void;
   /** A fault that ends nothing. */
@@ -51,6 +56,9 @@ const RETIRE_MS = 10_000;
 /** A takeover while moving, or this soon after two attempts said `connect`, is our own doing. */
 const OWN_TAKEOVER_MS = 10_000;
 
+/** Modes that stand are told right behind `connected`. */
+const MODES_MS = 2_000;
+
 export class Engine {
   readonly #setup: EngineSetup;
   readonly #events: EngineEvents;
@@ -67,6 +75,11 @@ export class Engine {
   #rivalsUntil = 0;
   #ticker: unknown = null;
   #renewing = false;
+  #modes = ALL_NORMAL;
+  /** The next connection is none: channels are polled. */
+  #polls = false;
+  /** Until when a new session may be told the modes that stand; told nothing, all is normal. */
+  #modesBy = Infinity;
 
   constructor(setup: EngineSetup, events: EngineEvents) {
     const { clock } = setup;
@@ -93,6 +106,11 @@ export class Engine {
   /** The region of this client, as it calls itself or by its address; `null` before the first. */
   get region(): string | null {
     return this.#navigator.region;
+  }
+
+  /** How much of its service the gateway gives. */
+  get modes(): Modes {
+    return this.#modes;
   }
 
   /** The session to send on; `null` while there is none. */
@@ -191,6 +209,7 @@ export class Engine {
     };
     this.#attempt = this.#dialer.dial(
       url,
+      this.#polls,
       greeting,
       {
         message: (session, message, lane, bytes) => this.#message(session, message, lane, bytes),
@@ -221,6 +240,7 @@ export class Engine {
     this.#setup.token.accepted(session.info.expiresInMs);
     this.#navigator.named(session.info.region);
     this.handle({ type: 'dialed' });
+    this.#modesBy = session.transport === 'polling' ? Infinity : this.awake + MODES_MS;
     session.activate();
     if (!session.over) this.#events.up(session);
   }
@@ -232,6 +252,10 @@ export class Engine {
       this.#events.drain(message.afterMs);
       return this.handle({ type: 'drain', afterMs: message.afterMs });
     }
+    if (message.type === 'mode') {
+      if (session === this.#current) this.#follow(session, message.modes, message.afterMs);
+      return;
+    }
     if (message.type === 'redirect') {
       if (session === this.#current) this.#navigator.redirect(message);
       return;
@@ -239,6 +263,22 @@ export class Engine {
     if (message.type !== 'error') return this.#events.message(session, message, lane, bytes);
     if (message.error.action === 'refresh') this.renewToken();
     this.#events.fault(message.error);
+  }
+
+  /** Leaves the connection for polls, or polls for a connection, at the moment that the gateway gave. */
+  #follow(session: Session, modes: Modes, afterMs: number): void {
+    this.#modesBy = Infinity;
+    this.#told(modes);
+    const polls = this.#dialer.mayPoll && leavesConnection(modes, this.#events.channels());
+    if (polls === this.#polls) return;
+    this.#polls = polls;
+    if (polls !== (session.transport === 'polling')) this.handle({ type: 'drain', afterMs });
+  }
+
+  #told(modes: Modes): void {
+    if (sameModes(modes, this.#modes)) return;
+    this.#modes = modes;
+    this.#events.mode(modes);
   }
 
   #closed(session: Session, error: MeridianError): void {
@@ -310,6 +350,10 @@ export class Engine {
       this.#finishRetiring();
     }
     if (this.#current && this.#setup.token.due(now)) this.renewToken();
+    if (awake >= this.#modesBy) {
+      this.#modesBy = Infinity;
+      this.#told(ALL_NORMAL);
+    }
     this.#events.tick(awake);
   }
 }

@@ -43,6 +43,7 @@ export const CODES: Readonly<Record<string, readonly [closeCode: number, action:
   overloaded: [4036, 'retry'],
   log_unavailable: [4037, 'retry'],
   log_halted: [4038, 'stop'],
+  read_only: [4039, 'stop'],
   not_yet: [4040, 'retry'],
   unavailable: [4041, 'retry'],
   rate_limited: [4042, 'retry'],

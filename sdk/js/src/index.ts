@@ -13,6 +13,7 @@ export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.
 export type { RegionChange, RegionReason } from './regions/events.js';
 export type { RedirectNotice } from './regions/redirects.js';
 export type { Fetch, ProbeInit } from './regions/probe.js';
+export type { Mode, Modes } from './modes.js';
 export type { BackoffPolicy } from './backoff.js';
 export type { Clock } from './clock.js';
 export type {

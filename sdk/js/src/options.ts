@@ -15,6 +15,7 @@ import type { Dials } from './transport/link.js';
 import { defaultStorage, type KeyValueStorage } from './transport/memory.js';
 import type { HttpFetch } from './transport/http/api.js';
 import { dialHttp } from './transport/http/link.js';
+import { channelPolls } from './transport/http/channel-polls.js';
 import { eventStream, longPoll } from './transport/http/reading.js';
 import { dialWebSocket, type WebSocketConstructor } from './transport/websocket.js';
 import { dialWebTransport } from './transport/webtransport.js';
@@ -152,7 +153,8 @@ export function networkType(): string {
 }
 
 function allowed(dials: Dials, names: readonly TransportName[]): Dials {
-  return Object.fromEntries(names.filter((name) => dials[name]).map((name) => [name, dials[name]]));
+  const named = [...names, 'polling' as const];
+  return Object.fromEntries(named.filter((name) => dials[name]).map((name) => [name, dials[name]]));
 }
 
 function platformDials(options: ClientOptions, clock: Clock): Dials {
@@ -164,6 +166,6 @@ function platformDials(options: ClientOptions, clock: Clock): Dials {
   return {
     ...(socket ? { websocket: dialWebSocket(socket) } : {}),
     ...(transport ? { webtransport: dialWebTransport({ constructor: transport, certificateHashes }) } : {}),
-    ...(fetch ? { sse: dialHttp({ fetch, clock, reading: eventStream }), longpoll: dialHttp({ fetch, clock, reading: longPoll }) } : {}),
+    ...(fetch ? { sse: dialHttp({ fetch, clock, reading: eventStream }), longpoll: dialHttp({ fetch, clock, reading: longPoll }), polling: dialHttp({ fetch, clock, reading: channelPolls }) } : {}),
   };
 }

@@ -69,7 +69,8 @@ export interface SessionInfo {
 /** In order of preference. `sse` and `longpoll` are connections made of plain requests. */
 export const TRANSPORTS = ['webtransport', 'websocket', 'sse', 'longpoll'] as const;
 
-export type TransportName = (typeof TRANSPORTS)[number];
+/** `polling`: no connection, only polls, while the gateway is in `polling-only`. */
+export type TransportName = (typeof TRANSPORTS)[number] | 'polling';
 
 export type ClientState =
   | 'idle'

@@ -3,6 +3,7 @@
 
 import { isAction, actionOf, MeridianError, type ErrorAction, type RegionPlace } from './errors.js';
 import { readEvents, type WireEvent } from './wire-event.js';
+import { modeNamed, type Modes } from './modes.js';
 import type { Limits, SessionInfo } from './types.js';
 import * as read from './wire-read.js';
 
@@ -43,6 +44,7 @@ export type ServerMessage =
   | { type: 'ping'; id: number | undefined }
   | { type: 'pong'; id: number | undefined }
   | { type: 'drain'; afterMs: number; deadlineMs: number }
+  | { type: 'mode'; modes: Modes; afterMs: number }
   | { type: 'redirect'; places: readonly RegionPlace[]; reason: string; afterMs: number }
   | { type: 'error'; id: number | undefined; error: MeridianError };
 
@@ -86,6 +88,7 @@ const READERS: Readonly<Record<string, Reader>> = {
     type: 'redirect', places: [regionPlace(body)], reason: read.maybeText(body, 'reason') ?? '',
     afterMs: read.maybeNumber(body, 'after_ms') ?? 0,
   }),
+  mode: (body) => ({ type: 'mode', modes: modes(body), afterMs: read.maybeNumber(body, 'after_ms') ?? 0 }),
   error: (body, id) => ({ type: 'error', id, error: readError(body) }),
 };
 
@@ -141,6 +144,12 @@ function place(body: read.Members): Place {
 
 function maybePlace(body: read.Members): Place | null {
   return body['stream'] === undefined || body['stream'] === null ? null : place(body);
+}
+
+function modes(body: read.Members): Modes {
+  const own = Object.entries(body['namespaces'] === undefined ? {} : read.members(body['namespaces'], 'namespaces'));
+  const namespaces = Object.fromEntries(own.map(([name, mode]) => [name, modeNamed(String(mode))]));
+  return { mode: modeNamed(read.text(body, 'mode')), namespaces };
 }
 
 function gone(value: unknown): HistoryReply['gone'] {

@@ -231,6 +231,7 @@ impl Builder {
         let (asks, asked) = mpsc::channel(ASKS);
         let (state, watched) = watch::channel(State::Connecting);
         let (region, watched_region) = watch::channel(None);
+        let (modes, watched_modes) = watch::channel(None);
         let attention = Arc::new(Attention::default());
         let driver = Driver {
             machine: Machine::new(config, Instant::now()),
@@ -241,6 +242,7 @@ impl Builder {
             attention: attention.clone(),
             state,
             region,
+            modes,
             io: Io::default(),
         };
         Ok(Client::new(Shared {
@@ -251,6 +253,7 @@ impl Builder {
             serials: AtomicU64::new(0),
             state: watched,
             region: watched_region,
+            modes: watched_modes,
             _task: Task(tokio::spawn(driver.run())),
         }))
     }

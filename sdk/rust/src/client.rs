@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use meridian_core::protocol::{Ack, Command, HistoryPage, HistoryRequest, Message, Published};
+use meridian_core::protocol::{
+    Ack, Command, HistoryPage, HistoryRequest, Message, ModePush, Published,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -32,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) serials: AtomicU64,
     pub(crate) state: watch::Receiver<State>,
     pub(crate) region: watch::Receiver<Option<Region>>,
+    pub(crate) modes: watch::Receiver<Option<ModePush>>,
     pub(crate) _task: Task,
 }
 
@@ -193,6 +196,12 @@ impl Client {
     /// What the client is doing, to watch.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared.state.clone()
+    }
+
+    /// How much of its service the node gives, to watch; `None`: all of it. This client stays connected in
+    /// every mode: a program that is to poll instead does so by the HTTP API.
+    pub fn modes(&self) -> watch::Receiver<Option<ModePush>> {
+        self.shared.modes.clone()
     }
 
     /// The region of the running or last connection, and what brought the client there, to watch.

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use meridian_core::protocol::{
-    Code, Codec, Command, CommandFrame, Message, decode_messages, encode_command, encode_commands,
+    Code, Codec, Command, CommandFrame, Message, ModePush, decode_messages, encode_command,
+    encode_commands,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -45,6 +46,7 @@ pub(crate) struct Driver {
     pub(crate) attention: Arc<Attention>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) region: watch::Sender<Option<Region>>,
+    pub(crate) modes: watch::Sender<Option<ModePush>>,
     pub(crate) io: Io,
 }
 
@@ -210,6 +212,13 @@ impl Driver {
                 }
                 Output::State(state) => {
                     self.state.send_replace(state);
+                }
+                Output::Modes(modes) => {
+                    self.modes.send_if_modified(|held| {
+                        let news = *held != modes;
+                        *held = modes;
+                        news
+                    });
                 }
                 Output::Region(region) => {
                     self.region.send_replace(Some(region));

@@ -50,7 +50,8 @@ pub use connection::{Moves, Reason, Region, Session, State};
 pub use error::{ConnectError, Lost, RequestError, SubscribeError};
 pub use io::Io;
 pub use meridian_core::protocol::{
-    Action, Code, Codec, Connected, EventView, HistoryPage, Limits, ReplyError as Refusal,
+    Action, Code, Codec, Connected, EventView, HistoryPage, Limits, ModePush as Modes,
+    ReplyError as Refusal,
 };
 pub use meridian_core::vocabulary::{Body, Epoch, EventKind, Offset, Position, Prev};
 pub use publish::{Publish, Receipt};

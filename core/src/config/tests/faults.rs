@@ -81,7 +81,8 @@ fn unknown_keys_are_told_with_the_likely_one() {
     assert_eq!(message("[limits]\nevnt_bytes = 1"), "unknown key; did you mean `event_bytes`?");
     assert_eq!(message("[limit]"), "unknown key; did you mean `limits`?");
     assert!(
-        message("[node]\ncolour = 1").contains("known here: name, rebuilding_after_ms, region")
+        message("[node]\ncolour = 1")
+            .contains("known here: mode, name, rebuilding_after_ms, region")
     );
 }
 

@@ -164,6 +164,8 @@ struct Driver<C> {
     standing_order: watch::Receiver<crate::orders::StandingOrder>,
     /// The serial of the order that was obeyed last.
     obeyed: u64,
+    /// The modes as they were told last.
+    modes_told: Option<u64>,
     /// The peer closed in order: what is queued still goes out.
     peer_closed: bool,
     client: IpAddr,
@@ -225,6 +227,7 @@ pub(crate) fn session<C: Connection>(
         transport: parts.transport,
         standing_order: context.node.standing_order(),
         obeyed: 0,
+        modes_told: context.node.modes.all_normal().then(|| context.node.mode_serial()),
         peer_closed: false,
         client: parts.client,
         quota: context.node.quotas.session(now.into_std()),

@@ -15,6 +15,13 @@ impl<C: Connection> Driver<C> {
             self.obeyed = standing.serial;
             self.obey_order(standing.order);
         }
+        if self.modes_told != Some(standing.mode_serial) {
+            self.modes_told = Some(standing.mode_serial);
+            let after = moment(self.id, standing.mode_spread);
+            let push = self.context.node.modes.push(after.as_millis() as u64);
+            let acts = self.machine.tell_mode(push);
+            self.act(acts);
+        }
     }
 
     /// Nothing more is taken for a session whose token counts no more.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use meridian_core::protocol::{Code, Message, Redirect};
+use meridian_core::protocol::{Code, Message, ModePush, Redirect};
 
 use super::{Act, Machine, State};
 
@@ -30,6 +30,15 @@ impl Machine {
         }
         self.leave_by = redirect.deadline_ms.map(|ms| now + Duration::from_millis(ms));
         vec![Act::Send(Message::Redirect(redirect))]
+    }
+
+    /// Tells the modes that stand, now or as soon as the client has connected.
+    pub(crate) fn tell_mode(&mut self, push: ModePush) -> Vec<Act> {
+        if matches!(self.state, State::Open(_)) {
+            return vec![Act::Send(Message::Mode(push))];
+        }
+        self.mode = Some(Box::new(push));
+        Vec::new()
     }
 
     /// Nobody is sent away any more.

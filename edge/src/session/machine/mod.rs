@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use meridian_core::auth::Identity;
 use meridian_core::protocol::{
     Ack, Bookmark, Code, Command, CommandFrame, Connect, Fallback, HistoryRequest, Limits, Message,
-    Place, PublishItem, Redirect, ReplyError,
+    ModePush, Place, PublishItem, Redirect, ReplyError,
 };
 use meridian_core::seams::AcknowledgedKey;
 use meridian_core::vocabulary::{Channel, SubscriberName};
@@ -179,6 +179,8 @@ pub(crate) struct Machine {
     diverted: Option<Box<Redirect>>,
     /// The session answers one request, which resumes from here.
     answers: Option<Box<Bookmark>>,
+    /// Told as soon as the client has connected.
+    mode: Option<Box<ModePush>>,
 }
 
 impl Machine {
@@ -206,6 +208,7 @@ impl Machine {
             leave_by: None,
             diverted: None,
             answers: None,
+            mode: None,
         }
     }
 

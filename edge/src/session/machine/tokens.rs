@@ -126,6 +126,9 @@ impl Machine {
         }
         self.generation = 1;
         self.state = State::Open(Open { identity, subscriber, expires_at, refresh: None });
+        if let Some(mode) = self.mode.take() {
+            acts.extend(self.tell_mode(*mode));
+        }
         self.divert_late(sent_here, now, acts);
         for channel in server_made {
             let asked_for = self.answers.is_some() && asks_for(&waiting, &channel);

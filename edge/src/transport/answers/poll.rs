@@ -190,7 +190,7 @@ impl Connection for LongPoll {
             }
             Message::Unsubscribed { .. } => self.own.extend_from_slice(&frame),
             // One that stood before is no news; the client that stays would ask in vain for ever.
-            Message::Drain { .. } | Message::Redirect(_) => {
+            Message::Drain { .. } | Message::Redirect(_) | Message::Mode(_) => {
                 self.own.extend_from_slice(&frame);
                 self.at_once |= self.opened;
             }

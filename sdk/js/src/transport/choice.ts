@@ -16,6 +16,9 @@ export interface ChoiceInput {
   readonly avoid: boolean;
 }
 
+/** While the gateway is in `polling-only`. */
+export const POLLING: Choice = { order: ['polling'], without: undefined, shortened: false };
+
 export interface Choice {
   /** In order of preference; never empty. */
   readonly order: readonly TransportName[];

@@ -38,7 +38,7 @@ export type Dials = Readonly<Partial<Record<TransportName, Dial>>>;
 
 /** Whether connections over it are made of plain requests, which carry JSON only. */
 export function isHttp(transport: TransportName): boolean {
-  return transport === 'sse' || transport === 'longpoll';
+  return transport === 'sse' || transport === 'longpoll' || transport === 'polling';
 }
 
 /** The address of a transport, from the base address of the gateway. */

@@ -3,6 +3,7 @@
 
 import type { HttpFetch } from '../../src/transport/http/api.js';
 import { dialHttp } from '../../src/transport/http/link.js';
+import { channelPolls } from '../../src/transport/http/channel-polls.js';
 import { eventStream, longPoll } from '../../src/transport/http/reading.js';
 import type { Dials } from '../../src/transport/link.js';
 import type { FakeClock } from './clock.js';
@@ -40,6 +41,12 @@ export class FakeHttp {
   /** The refusal of a request, if it is refused. */
   refuse: (asked: Asked) => Body | null = () => null;
   heartbeatMs = 25_000;
+  /** What the node's operator has set; `null`: all is normal. */
+  mode: Body | null = null;
+  /** How often a channel may be polled; 0: never. */
+  intervalOf: (channel: string) => number = () => 2_000;
+  /** When each channel was polled, and with which answer. */
+  readonly polls: { channel: string; at: number; status: number }[] = [];
 
   constructor(server: FakeServer) {
     this.server = server;
@@ -56,19 +63,20 @@ export class FakeHttp {
   /** With those of the server that speak frames. */
   get dials(): Dials {
     const { fetch, clock } = this;
-    return { ...this.server.dials, sse: dialHttp({ fetch, clock, reading: eventStream }), longpoll: dialHttp({ fetch, clock, reading: longPoll }) };
+    return { ...this.server.dials, sse: dialHttp({ fetch, clock, reading: eventStream }), longpoll: dialHttp({ fetch, clock, reading: longPoll }), polling: dialHttp({ fetch, clock, reading: channelPolls }) };
   }
 
   readonly fetch: HttpFetch = async (url, init) => {
     const path = new URL(url).pathname;
     const token = new Headers(init.headers).get('authorization');
-    const asked = { path, body: JSON.parse(String(init.body)) as Body, token };
+    const asked = { path, body: JSON.parse(String(init.body ?? '{}')) as Body, token };
     this.asked.push(asked);
     await this.#pause(init.signal);
     if (this.network === 'refused') throw new TypeError('Failed to fetch');
     if (this.network === 'proxy') return new Response('<html>Forbidden</html>', { status: 403 });
     const refusal = this.refuse(asked);
     if (refusal) return problem(refusal);
+    if (path.startsWith('/v1/channels/')) return this.#channel(url, new Headers(init.headers));
     if (path === '/v1/publish') return this.#publish(asked.body);
     return path === '/v1/sse' ? this.#stream(asked.body, init.signal) : await this.#poll(asked.body, init.signal);
   };
@@ -83,6 +91,30 @@ export class FakeHttp {
 
   push(message: Body): void {
     for (const waiting of [...this.open]) waiting.write([message]);
+  }
+
+  #channel(url: string, headers: Headers): Response {
+    const { pathname, searchParams } = new URL(url);
+    const [channel, what] = pathname.slice('/v1/channels/'.length).split('/').map(decodeURIComponent) as [string, string];
+    const interval = this.intervalOf(channel);
+    const answer = (status: number, body: Body | null, more: Record<string, string> = {}) => {
+      this.polls.push({ channel, at: this.clock.now(), status });
+      const own = { 'meridian-mode': (this.mode?.['mode'] as string | undefined) ?? 'normal', 'poll-interval-ms': String(interval), ...more };
+      return new Response(body && JSON.stringify(body), { status, headers: own });
+    };
+    if (interval === 0) return answer(400, { code: 'unsupported', message: 'no', action: 'stop' });
+    const before = this.polls.filter((poll) => poll.channel === channel && poll.status !== 429).at(-1);
+    const early = before ? before.at + interval * 0.9 - this.clock.now() : 0;
+    if (early > 0) return answer(429, { code: 'rate_limited', message: 'too soon', action: 'retry', retry_after_ms: Math.ceil(early) });
+    const after = searchParams.get('after');
+    const position = after === null ? -1 : Number(after.slice(STREAM.length + 1));
+    const found = this.server.after(channel, position);
+    const events = what === 'latest' ? found.slice(-1) : found.slice(0, 100);
+    const offset = events.at(-1)?.offset ?? position;
+    const tag = `"${offset}-${events.length}"`;
+    if (headers.get('if-none-match') === tag) return answer(304, null, { etag: tag });
+    const wire = events.map(({ offset, prev, id, data }) => ({ offset, prev, time: 1, id, data }));
+    return answer(200, { history: { channel, stream: STREAM, epoch: 1, offset, events: wire, more: false } }, { etag: tag });
   }
 
   #publish(body: Body): Response {
@@ -108,7 +140,7 @@ export class FakeHttp {
         waiting = new Waiting(write, (broken) => over(() => (broken ? controller.error(new TypeError('network error')) : controller.close())));
         signal?.addEventListener('abort', () => over(() => controller.error(new DOMException('aborted', 'AbortError'))));
         this.open.add(waiting);
-        write([this.#connected(), ...this.#begin(waiting, body)]);
+        write([this.#connected(), ...this.#modes(), ...this.#begin(waiting, body)]);
         this.#deliver(waiting);
       },
     });
@@ -129,7 +161,7 @@ export class FakeHttp {
     const begins = this.#begin(waiting, body);
     this.open.add(waiting);
     signal?.addEventListener('abort', () => answer(true));
-    if (body['greet'] === true) waiting.write([this.#connected(), ...begins]);
+    if (body['greet'] === true) waiting.write([this.#connected(), ...this.#modes(), ...begins]);
     this.#deliver(waiting);
     const timer = this.clock.setTimeout(() => answer(false), body['wait_ms'] ?? 25_000);
     const broken = await answered;
@@ -137,6 +169,10 @@ export class FakeHttp {
     this.open.delete(waiting);
     if (broken) throw new TypeError('network error');
     return Response.json({ messages, cursors: {} });
+  }
+
+  #modes(): Body[] {
+    return this.mode ? [{ mode: this.mode }] : [];
   }
 
   #connected(): Body {
@@ -174,8 +210,12 @@ export class FakeHttp {
 
   #pause(signal: AbortSignal | null | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      signal?.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError')));
-      this.clock.setTimeout(resolve, LATENCY_MS);
+      const aborted = () => reject(new DOMException('aborted', 'AbortError'));
+      signal?.addEventListener('abort', aborted);
+      this.clock.setTimeout(() => {
+        signal?.removeEventListener('abort', aborted);
+        resolve();
+      }, LATENCY_MS);
     });
   }
 }

@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_core::protocol::{Code, Command, CommandFrame, Connected, Message};
+use meridian_core::protocol::{Code, Command, CommandFrame, Connected, Message, ModePush};
 use tokio::sync::oneshot;
 
 use crate::error::{Lost, RequestError, SubscribeError};
@@ -117,6 +117,8 @@ pub(crate) enum Output {
     Hangup(Code),
     State(State),
     Region(Region),
+    /// How much of its service the node gives; `None`: all of it.
+    Modes(Option<ModePush>),
 }
 
 /// What a client is doing, for the application to watch.

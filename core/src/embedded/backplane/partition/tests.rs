@@ -150,6 +150,7 @@ fn a_policys_retention_bounds_what_is_stored_already() {
         feed: FeedBounds { keys: 1, bytes: 1 },
         event_bytes: 1,
         polling_ms: 0,
+        mode: None,
         subscribe: BTreeSet::new(),
         publish: BTreeSet::new(),
     };

@@ -45,6 +45,30 @@ export class Api {
     if (response.ok) return { response, problem: null };
     return { response: null, problem: await problemOf(response) };
   }
+
+  /** Gets what is at `path`, unless it is what has this `tag`. */
+  async get(path: string, tag: string | null, signal: AbortSignal): Promise<Polled> {
+    const response = await this.#fetch(`${this.#base}${path}`, {
+      headers: {
+        ...(tag === null ? {} : { 'if-none-match': tag }),
+        ...(this.token === undefined ? {} : { authorization: `Bearer ${this.token}` }),
+      },
+      cache: 'no-store',
+      credentials: 'omit',
+      redirect: 'error',
+      signal,
+    });
+    const { headers } = response;
+    if (response.ok) return { response, problem: null, headers };
+    return { response: null, problem: response.status === 304 ? null : await problemOf(response), headers };
+  }
+}
+
+/** What is new at an address; `response` is `null` where nothing is, or where the request is refused. */
+export interface Polled {
+  readonly response: Response | null;
+  readonly problem: Problem | null;
+  readonly headers: Headers;
 }
 
 /** What a proxy answers, or a gateway that lacks the address, is a failure of the transport. */

@@ -1,4 +1,4 @@
-// Owns a link made of requests, over an event stream or long polls: reads by requests that carry the
+// Owns a link made of requests, over an event stream, long polls or polls of channels: reads by requests that carry the
 // channels and cursors, and carries the session's commands out by others. Unlike the other links it
 // knows what commands mean, for nobody else does on the way. Never reconnects.
 

@@ -107,6 +107,8 @@ class LongPoll implements Reading {
   readonly #clock: Clock;
   readonly #events: ReadingEvents;
   #under: AbortController | null = null;
+  /** The last answer told a mode. */
+  #told = false;
 
   constructor(api: Api, clock: Clock, events: ReadingEvents) {
     this.#api = api;
@@ -127,6 +129,13 @@ class LongPoll implements Reading {
     this.#under = null;
   }
 
+  /** Each answer tells the modes that stand, unless all is normal. */
+  #mode(messages: readonly Members[]): void {
+    const told = messages.some((message) => message['mode'] !== undefined);
+    if (this.#told && !told) this.#events.messages([{ mode: { mode: 'normal' } }]);
+    this.#told = told;
+  }
+
   async #run(request: Members, abort: AbortController): Promise<void> {
     const counts = () => this.#under === abort;
     try {
@@ -134,6 +143,7 @@ class LongPoll implements Reading {
         if (!counts()) return;
         this.#events.alive();
         this.#events.messages(messages);
+        this.#mode(messages);
         if (counts()) this.#events.answered();
       });
       if (problem && counts()) this.#events.refused(problem);

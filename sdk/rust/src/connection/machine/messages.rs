@@ -39,6 +39,7 @@ impl Machine {
                     after: Duration::from_millis(told.after_ms),
                 });
             }
+            Message::Mode(modes) => self.wire.outputs.push_back(Output::Modes(Some(modes))),
             Message::Ping => self.wire.tell(Command::Pong),
             Message::Error(Some(id), error) => self.refused(id, waiting, error),
             Message::Refreshed { expires_in_ms, .. } => {
@@ -67,6 +68,8 @@ impl Machine {
         let session = Session { transport, reconnects: self.connections, connected };
         self.connections += 1;
         self.wire.online = true;
+        // A session that is told nothing is on a node where all is normal.
+        self.wire.outputs.push_back(Output::Modes(None));
         self.wire.outputs.push_back(Output::State(State::Connected(Arc::new(session))));
         self.subscriptions.online(&mut self.wire);
         self.requests.online(&mut self.wire);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use meridian_core::protocol::{
-    Command, CommandFrame, Connect, Connected, EventView, Limits, Message, PublishItem, ReplyError,
-    Subscribed,
+    Command, CommandFrame, Connect, Connected, EventView, Limits, Message, ModePush, PublishItem,
+    ReplyError, Subscribed,
 };
 use meridian_core::vocabulary::{Body, Epoch, Offset, Position, Prev};
 use tokio::sync::oneshot;
@@ -34,6 +34,7 @@ pub(super) struct Harness {
     pub(super) dialed: Vec<String>,
     pub(super) probes: Vec<Address>,
     pub(super) regions: Vec<Region>,
+    pub(super) modes: Option<ModePush>,
     pub(super) fetches: usize,
     pub(super) hangups: usize,
     /// New connections that were given up, and that took over.
@@ -90,6 +91,7 @@ impl Harness {
             dialed: Vec::new(),
             probes: Vec::new(),
             regions: Vec::new(),
+            modes: None,
             fetches: 0,
             hangups: 0,
             dismissed: 0,
@@ -129,6 +131,7 @@ impl Harness {
                 }
                 Output::Probe(addresses) => self.probes.extend(addresses),
                 Output::Region(region) => self.regions.push(region),
+                Output::Modes(modes) => self.modes = modes,
                 Output::FetchToken => self.fetches += 1,
                 Output::Hangup(_) => self.hangups += 1,
                 Output::State(state) => self.state = state,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_core::protocol::{Code, Command, Message, ReplyError};
+use meridian_core::protocol::{Code, Command, Message, ModePush, ReplyError};
 
 use super::harness::{HEARTBEAT, Harness, WEBSOCKET, config};
 use crate::connection::{Config, Input, State};
@@ -53,6 +53,18 @@ fn drain_moves_to_a_new_connection_while_the_old_one_serves() {
     assert_eq!(harness.answer_subscribe("a:b", 6).as_deref(), Some("1.global.1.3.6"));
     harness.events("a:b", &[(7, 6)]);
     assert_eq!(subscribing.offsets(), [6, 7]);
+}
+
+#[test]
+fn modes_are_told_and_a_new_session_that_is_told_none_ends_them() {
+    let mut harness = Harness::online();
+    assert_eq!(harness.modes, None);
+    let namespaces = [("board".to_owned(), "read-only".to_owned())].into();
+    let modes = ModePush { mode: "normal".into(), namespaces, after_ms: 10 };
+    harness.message(Message::Mode(modes.clone()));
+    assert_eq!(harness.modes, Some(modes));
+    harness.reconnect();
+    assert_eq!(harness.modes, None);
 }
 
 #[test]
