@@ -62,7 +62,9 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     let log = Arc::new(log);
     let (sources, routes) = open(config, stores).await?;
     let seam: Arc<dyn Log> = log.clone();
-    let bridge = Bridge::new(&seam, routes, BridgeOptions::default());
+    let policies = Arc::new(config.policies.clone());
+    let options = BridgeOptions { policies, ..BridgeOptions::default() };
+    let bridge = Bridge::new(&seam, routes, options);
     let handle = bridge.handle();
     let stop = CancellationToken::new();
     let render = metrics.clone();
