@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use meridian_core::config::RegionStores;
 use meridian_core::seams::{AckLog, AckLogError, KeyedAck};
 use meridian_core::vocabulary::LogName;
 use meridian_kafka::{AckGroup, KafkaAckReader, KafkaAcks, OpenError};
@@ -15,7 +14,7 @@ use meridian_region_router::AckMerger;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::region;
+use crate::region::{self, LogPlace};
 
 /// A router that gave no sign of life for so long leaves its part to the others.
 const SESSION: Duration = Duration::from_secs(10);
@@ -30,9 +29,9 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
-    pub(crate) fn new(stores: &RegionStores) -> Result<Arc<Self>> {
-        let (options, log) = (region::kafka(&stores.kafka), region::log_name()?);
-        Ok(Arc::new(Self { options, log, opened: OnceCell::new() }))
+    pub(crate) fn new(place: &LogPlace) -> Arc<Self> {
+        let (options, log) = (region::kafka(&place.kafka), place.name.clone());
+        Arc::new(Self { options, log, opened: OnceCell::new() })
     }
 
     async fn open(&self) -> Result<&KafkaAcks, OpenError> {

@@ -2,6 +2,7 @@
 
 mod api;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use meridian_core::config::{BridgeRoute, Config, ConfigError, Fault, RegionStores};
 use meridian_core::seams::Log;
+use meridian_core::vocabulary::LogName;
 use meridian_edge::{OpsOptions, PartState, serve_admin};
 use meridian_kafka::{GroupOptions, KafkaLog, KafkaSource, SourceOptions};
 use meridian_region_router::bridge::{
@@ -18,7 +20,7 @@ use meridian_region_router::bridge::{
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{self, Signals};
-use crate::{logging, region};
+use crate::{halting, logging, region};
 
 /// Turn records of other services' topics into events
 ///
@@ -56,15 +58,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     let metrics = process::install_metrics()?;
     let mut signals = Signals::listen()?;
-    let log = KafkaLog::open(region::kafka(&stores.kafka), region::log_name()?)
-        .await
-        .context("cannot open the log on Kafka")?;
-    let log = Arc::new(log);
-    let (sources, routes) = open(config, stores).await?;
-    let seam: Arc<dyn Log> = log.clone();
+    let logs = open_logs(config, stores).await?;
+    let (sources, routes) = open(config, stores, &logs).await?;
     let policies = Arc::new(config.policies.clone());
     let options = BridgeOptions { policies, ..BridgeOptions::default() };
-    let bridge = Bridge::new(&seam, routes, options);
+    let bridge = Bridge::new(routes, options);
     let handle = bridge.handle();
     let stop = CancellationToken::new();
     let render = metrics.clone();
@@ -88,14 +86,17 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     tasks.spawn(serving);
     tasks.spawn(process::drain_histograms(metrics, stop.clone()));
     tasks.spawn(bridge.run(stop.clone()));
+    for here in region::resume(stores, logs.values())? {
+        tasks.spawn(halting::obey(here.log, here.history, stop.clone()));
+    }
     announce(admin)?;
     let mut replaced = false;
     tokio::select! {
         () = signals.next() => {}
         () = any_replaced(&sources) => replaced = true,
         // The next epoch has other records: a bridge that starts anew finds them.
-        () = log.superseded() => {
-            tracing::warn!("the log went on to another epoch: this bridge ends, to be started anew");
+        () = any_superseded(&logs) => {
+            tracing::warn!("a log went on to another epoch: this bridge ends, to be started anew");
         }
     }
     tracing::info!("stopping");
@@ -104,7 +105,9 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     for source in sources {
         source.close().await;
     }
-    log.close().await;
+    for log in logs.values() {
+        log.close().await;
+    }
     if replaced {
         let name = &config.node.name;
         bail!("another bridge joined a group as `{name}`: each needs a `node.name` of its own");
@@ -118,9 +121,36 @@ async fn any_replaced(sources: &[Arc<KafkaSource>]) {
     futures_util::future::select_all(ended).await;
 }
 
+/// Returns once a log went on to another epoch.
+async fn any_superseded(logs: &BTreeMap<LogName, Arc<KafkaLog>>) {
+    let ended = logs.values().map(|log| Box::pin(log.superseded()));
+    futures_util::future::select_all(ended).await;
+}
+
+/// The logs that the routes append to.
+async fn open_logs(
+    config: &Config,
+    stores: &RegionStores,
+) -> Result<BTreeMap<LogName, Arc<KafkaLog>>> {
+    let mut logs = BTreeMap::new();
+    for route in &config.bridge.routes {
+        if logs.contains_key(&route.zone) {
+            continue;
+        }
+        let place = region::place(config, stores, route.zone.as_str())
+            .with_context(|| format!("route {}", route.route.name))?;
+        let log = KafkaLog::open(region::kafka(&place.kafka), place.name.clone())
+            .await
+            .with_context(|| format!("cannot open the log `{}` on Kafka", place.name))?;
+        logs.insert(place.name, Arc::new(log));
+    }
+    Ok(logs)
+}
+
 async fn open(
     config: &Config,
     stores: &RegionStores,
+    logs: &BTreeMap<LogName, Arc<KafkaLog>>,
 ) -> Result<(Vec<Arc<KafkaSource>>, Vec<Bridged>)> {
     let (mut sources, mut routes) = (Vec::new(), Vec::new());
     for route in &config.bridge.routes {
@@ -131,7 +161,8 @@ async fn open(
         let source = Arc::new(source);
         let start = if route.from_earliest { Start::Earliest } else { Start::Latest };
         sources.push(source.clone());
-        routes.push(Bridged { route: Arc::new(route.route.clone()), source, start });
+        let log: Arc<dyn Log> = logs.get(&route.zone).context("invariant: opened before")?.clone();
+        routes.push(Bridged { route: Arc::new(route.route.clone()), source, log, start });
     }
     Ok((sources, routes))
 }

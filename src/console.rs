@@ -13,7 +13,7 @@ use clap::Args;
 use meridian_core::auth::{Claims, SigningKey, mint};
 use meridian_core::config::{Config, ConfigError, Fault, Origin};
 use meridian_core::policy::Policies;
-use meridian_core::vocabulary::{Tenant, UserId};
+use meridian_core::vocabulary::{LogName, Tenant, UserId};
 use meridian_edge::{Certificates, ConsoleInfo, OpsOptions, OtherRegion, serve_admin};
 use meridian_kafka::KafkaLog;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,8 @@ use self::nodes::{Watched, Watcher};
 use self::summary::Kind;
 use crate::dev::Demo;
 use crate::process::{self, Signals, now_ms};
-use crate::{configuration, development, logging, region, replay};
+use crate::region::{self, LogPlace};
+use crate::{configuration, development, logging, replay};
 
 /// Serve the console for running regions, to browsers on this machine
 ///
@@ -134,15 +135,17 @@ async fn open_log(config: &Config, demo: Demo) -> Result<Arc<KafkaLog>> {
     };
     let stores =
         config.stores.as_ref().ok_or_else(|| fault("kafka", "missing: a demo needs a log"))?;
-    if !has_namespace(&config.policies, "flights") {
-        return Err(fault("namespaces.flights", "missing: the demo's channels are there").into());
-    }
-    let log = KafkaLog::open(region::kafka(&stores.kafka), region::log_name()?);
+    let zone = zone_of(&config.policies, "flights");
+    let zone =
+        zone.ok_or_else(|| fault("namespaces.flights", "missing: the demo's channels are there"))?;
+    let LogPlace { name, kafka } = region::place(config, stores, zone.as_str())?;
+    let log = KafkaLog::open(region::kafka(&kafka), name);
     Ok(Arc::new(log.await.context("cannot open the log on Kafka")?))
 }
 
-fn has_namespace(policies: &Policies, name: &str) -> bool {
-    policies.iter().any(|(namespace, _)| namespace.as_str() == name)
+fn zone_of<'a>(policies: &'a Policies, name: &str) -> Option<&'a LogName> {
+    let mut policies = policies.iter();
+    policies.find(|(namespace, _)| namespace.as_str() == name).map(|(_, policy)| &policy.zone)
 }
 
 /// What the page is told, with a new token each time.

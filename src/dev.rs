@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use meridian_core::config::{Config, OriginError, Origins};
+use meridian_core::config::{Config, ConfigError, Fault, OriginError, Origins};
 
 use crate::{configuration, development, embedded, logging};
 
@@ -60,8 +60,20 @@ Examples:
 pub(crate) fn run(options: Options) -> Result<()> {
     let (demo, regions) = (options.demo, options.regions);
     let config = effective(options)?;
-    logging::start(&config.log)?;
-    embedded::run(of_each_region(config, regions)?, demo)
+    let (log, regions) = (config.log.clone(), of_each_region(config, regions)?);
+    regions.iter().try_for_each(one_log)?;
+    logging::start(&log)?;
+    embedded::run(regions, demo)
+}
+
+/// A region on one process has the log `global` only.
+fn one_log(config: &Config) -> Result<()> {
+    let here = config.zones.iter().filter(|(_, zone)| zone.is_of(&config.node.region));
+    let message =
+        "`meridian dev` has the log `global` only: name in `regions` where this zone's records are";
+    let fault = |name| Fault { key: format!("zones.{name}"), message: message.to_owned() };
+    let faults: Vec<Fault> = here.map(|(name, _)| fault(name)).collect();
+    if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }.into()) }
 }
 
 /// The configuration of each region's node: names and ports of their own, and each other's addresses.

@@ -8,14 +8,16 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use meridian_core::config::{Config, RegionStores};
 use meridian_core::lag::Rules;
-use meridian_core::seams::{AckLog, Log};
+use meridian_core::seams::{AckLog, History, Log};
 use meridian_edge::{
-    Certificates, Logs, NodeOptions, OpsOptions, ResetKey, RunningNode, Stores, authoriser,
+    Certificates, Histories, Logs, NodeOptions, OpsOptions, PartState, ResetKey, RunningNode,
+    Stores, authoriser,
 };
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::process::{self, Signals};
-use crate::region::{self, Region};
+use crate::region::{self, LogHere, Region};
 use crate::{acks, halting, health, lag, logging, waiting};
 
 /// Run a node that clients connect to, on a region's Kafka, Redis and Postgres
@@ -52,19 +54,22 @@ async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     let mut signals = Signals::listen()?;
     let opened = waiting::open(&mut config, stores, (&metrics, &mut signals)).await?;
     let Some(region) = opened else { return Ok(()) };
-    let acks: Vec<Arc<dyn AckLog>> = vec![acks::Acks::new(stores)?];
+    let places = region::places(&config, stores)?;
+    let acks = places.iter().map(|place| acks::Acks::new(place) as Arc<dyn AckLog>).collect();
     let stop = tokio_util::sync::CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(process::drain_histograms(metrics.clone(), stop.clone()));
-    let log = region.log.clone();
-    tasks.spawn(halting::obey(log.clone(), region.history.clone(), stop.clone()));
+    let logs = region.logs.clone();
+    for LogHere { log, history } in logs.clone() {
+        tasks.spawn(halting::obey(log, history, stop.clone()));
+    }
     let node = start(config, region, acks, metrics).await?;
     announce(&node)?;
     tokio::select! {
         () = signals.next() => {}
         // Another epoch: a node that starts anew finds it. What else ended the log is for a person.
-        () = log.superseded() => {
-            tracing::warn!("the log went on to another epoch: this node ends, to be started anew");
+        () = Region::superseded(&logs) => {
+            tracing::warn!("a log went on to another epoch: this node ends, to be started anew");
         }
     }
     tracing::info!("draining; a second signal stops at once");
@@ -72,9 +77,9 @@ async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
         () = node.drain() => {}
         () = signals.next() => bail!("stopped before every client had moved"),
     }
-    log.close().await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
+    region::close(&logs).await;
     Ok(())
 }
 
@@ -92,17 +97,24 @@ async fn start(
         .context("cannot keep a key in the data folder")?;
     let policies = Arc::new(config.policies.clone());
     let after = Duration::from_millis(config.node.rebuilding_after_ms);
-    let (servers, mut lag) = (health::watch(&region), lag::watch(&region, Rules { after }));
+    let servers = health::watch(&region);
+    let lags = region.logs.iter().map(|here| lag::watch(here, &region.backplane, Rules { after }));
+    let mut lags: Vec<watch::Receiver<Option<PartState>>> = lags.collect();
     // A region that is being rebuilt says so from the first client on.
-    let _ = timeout(LAG_PATIENCE, lag.wait_for(Option::is_some)).await;
-    let parts = move || servers.borrow().iter().chain(&*lag.borrow()).cloned().collect();
+    let known = lags.iter_mut().map(|lag| lag.wait_for(Option::is_some));
+    let _ = timeout(LAG_PATIENCE, futures_util::future::join_all(known)).await;
+    let parts = move || {
+        let mut parts = servers.borrow().clone();
+        parts.extend(lags.iter().filter_map(|lag| lag.borrow().clone()));
+        parts
+    };
     let node = RunningNode::start(NodeOptions {
         verifier: config.auth.verifier(),
         ledger: region.backplane.clone(),
         stores: Stores {
-            logs: Logs::new([region.log.clone() as Arc<dyn Log>]),
+            logs: Logs::new(region.logs.iter().map(|here| here.log.clone() as Arc<dyn Log>)),
+            history: history(&region.logs)?,
             backplane: region.backplane,
-            history: region.history,
             policies: policies.clone(),
         },
         acks,
@@ -119,6 +131,18 @@ async fn start(
         config,
     });
     Ok(node.await?)
+}
+
+/// The histories of all logs as one.
+fn history(logs: &[LogHere]) -> Result<Arc<dyn History>> {
+    let (first, zones) = logs.split_first().context("a region has a log")?;
+    if zones.is_empty() {
+        return Ok(first.history.clone());
+    }
+    let all = Histories::new(first.name().clone(), first.history.clone());
+    let joined =
+        zones.iter().fold(all, |all, here| all.and(here.name().clone(), here.history.clone()));
+    Ok(Arc::new(joined))
 }
 
 /// One fact a line, so that scripts can read them.

@@ -235,7 +235,7 @@ impl Edge {
             certificates: self.certificates.clone(),
             reset_key,
             ops: OpsOptions {
-                parts: Arc::new(move || vec![process::router_part(&status)]),
+                parts: Arc::new(move || vec![process::router_part("router", &status)]),
                 metrics: Arc::new(move || metrics.render()),
                 console: Some(info),
                 api: None,

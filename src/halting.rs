@@ -1,5 +1,5 @@
-//! A halted log is halted in the whole region: what one router found is noted in the history, where edges
-//! and the other routers learn of it. Never decides that a log is halted.
+//! A halted log is halted in the whole region: what one router found is noted in the history, where edges,
+//! bridges and the other routers learn of it. Never decides that a log is halted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Has an edge refuse publishes while a halt is noted.
+/// Has an edge refuse publishes, and a bridge wait, while a halt is noted.
 pub(crate) async fn obey(
     log: Arc<KafkaLog>,
     history: Arc<PostgresHistory>,

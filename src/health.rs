@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_core::seams::{Backplane, History, Log};
+use futures_util::future::join_all;
+use meridian_core::seams::{Backplane, History as _, Log as _};
 use meridian_core::vocabulary::{Partition, Stream};
 use meridian_edge::PartState;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::region::Region;
+use crate::region::{LogHere, Region};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A server that takes longer counts as away.
@@ -18,27 +19,30 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The parts' states, kept up to date by a task that ends with the last receiver.
 pub(crate) fn watch(region: &Region) -> watch::Receiver<Vec<PartState>> {
-    let log = region.log.clone();
-    let (backplane, history) = (region.backplane.clone(), region.history.clone());
+    let (logs, backplane) = (region.logs.clone(), region.backplane.clone());
     let (sender, receiver) = watch::channel(Vec::new());
     tokio::spawn(async move {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !sender.is_closed() {
             ticks.tick().await;
-            let asked = ask(&log, &backplane, &history).await;
-            sender.send_replace(told(asked, log.halted(), history.refused()));
+            let asked = logs.iter().map(|here| ask(here, &backplane));
+            let answers: Vec<Answers> = join_all(asked).await;
+            sender.send_replace(told(logs.iter().zip(answers)));
         }
     });
     receiver
 }
 
-/// Log, backplane, history: whether each answered.
-async fn ask(
-    log: &Arc<impl Log>,
-    backplane: &Arc<impl Backplane>,
-    history: &Arc<impl History>,
-) -> [bool; 3] {
+/// Whether each server answered, asked for one log.
+struct Answers {
+    log: bool,
+    backplane: bool,
+    history: bool,
+}
+
+async fn ask(here: &LogHere, backplane: &Arc<impl Backplane>) -> Answers {
+    let LogHere { log, history } = here;
     let incarnation = log.incarnation();
     let partition = Partition(0);
     let stream = Stream { log: incarnation.log.clone(), epoch: incarnation.epoch, partition };
@@ -49,29 +53,34 @@ async fn ask(
     let history =
         async { matches!(timeout(PATIENCE, history.checkpoints(streams)).await, Ok(Ok(_))) };
     let (log, backplane, history) = tokio::join!(log, backplane, history);
-    [log, backplane, history]
+    Answers { log, backplane, history }
 }
 
-fn told(
-    [log, backplane, history]: [bool; 3],
-    halted: Option<String>,
-    refused: Option<String>,
-) -> Vec<PartState> {
-    let part = |part: &str, ready: bool, away: &str| {
-        let detail = if ready { "answers" } else { away };
-        let (part, detail) = (part.to_owned(), detail.to_owned());
-        PartState { part, ready, vital: false, rebuilding: false, detail }
-    };
-    let mut parts = vec![
-        part("log", log, "Kafka does not answer: publishes are refused"),
-        part("backplane", backplane, "Redis does not answer: events come from the history, late"),
-        part("history", history, "Postgres does not answer: older events can't be read"),
-    ];
-    if let Some(why) = halted {
-        (parts[0].ready, parts[0].detail) = (false, format!("halted: {why}"));
+fn told<'a>(logs: impl Iterator<Item = (&'a LogHere, Answers)>) -> Vec<PartState> {
+    let mut parts = Vec::new();
+    let (mut backplane, mut history, mut refused) = (true, true, None);
+    for (here, answers) in logs {
+        let away = "Kafka does not answer: publishes are refused";
+        parts.push(part(
+            &here.part("log"),
+            answers.log,
+            away,
+            here.log.halted().map(|why| format!("halted: {why}")),
+        ));
+        backplane &= answers.backplane;
+        history &= answers.history;
+        refused = refused.or_else(|| here.history.refused());
     }
-    if let Some(why) = refused {
-        (parts[2].ready, parts[2].detail) = (false, why);
-    }
+    let away = "Redis does not answer: events come from the history, late";
+    parts.push(part("backplane", backplane, away, None));
+    let away = "Postgres does not answer: older events can't be read";
+    parts.push(part("history", history, away, refused));
     parts
+}
+
+/// A part as it answered; what it is known to lack counts more.
+fn part(part: &str, answers: bool, away: &str, fault: Option<String>) -> PartState {
+    let ready = answers && fault.is_none();
+    let detail = fault.unwrap_or_else(|| if answers { "answers" } else { away }.to_owned());
+    PartState { part: part.to_owned(), ready, vital: false, rebuilding: false, detail }
 }

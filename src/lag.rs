@@ -8,12 +8,13 @@ use meridian_core::lag::{Lag, PartitionLag, Rebuilding, Rules};
 use meridian_core::seams::{Backplane, History, HistoryError, Log, LogError};
 use meridian_core::vocabulary::{Offset, Partition, Stream};
 use meridian_edge::PartState;
+use meridian_redis::RedisBackplane;
 use metrics::gauge;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::process::{behind, now_ms};
-use crate::region::Region;
+use crate::region::LogHere;
 
 /// Records that are read in one look for their time. Only what waits for long, or since before the first
 /// look, needs it.
@@ -24,9 +25,12 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How far the region is behind, kept up to date by a task that ends with the last receiver; `None`
 /// until the history has answered once. Not for a router, whose own readings of the log it would
 /// disturb, and which knows better.
-pub(crate) fn watch(region: &Region, rules: Rules) -> watch::Receiver<Option<PartState>> {
-    let (log, backplane) = (region.log.clone(), region.backplane.clone());
-    let mut watcher = Watcher::new(log, backplane, region.history.clone(), rules);
+pub(crate) fn watch(
+    here: &LogHere,
+    backplane: &Arc<RedisBackplane>,
+    rules: Rules,
+) -> watch::Receiver<Option<PartState>> {
+    let mut watcher = Watcher::new(here, backplane.clone(), rules);
     let (sender, receiver) = watch::channel(None);
     tokio::spawn(async move {
         let mut ticks = interval(EVERY);
@@ -44,6 +48,7 @@ pub(crate) fn watch(region: &Region, rules: Rules) -> watch::Receiver<Option<Par
 
 /// Looks after all partitions of one log.
 struct Watcher {
+    part: String,
     log: Arc<dyn Log>,
     backplane: Arc<dyn Backplane>,
     history: Arc<dyn History>,
@@ -54,12 +59,8 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(
-        log: Arc<dyn Log>,
-        backplane: Arc<dyn Backplane>,
-        history: Arc<dyn History>,
-        rules: Rules,
-    ) -> Self {
+    fn new(here: &LogHere, backplane: Arc<dyn Backplane>, rules: Rules) -> Self {
+        let (log, history) = (here.log.clone(), here.history.clone());
         let incarnation = log.incarnation();
         let stream = |partition| Stream {
             log: incarnation.log.clone(),
@@ -69,7 +70,8 @@ impl Watcher {
         let streams: Vec<Stream> = (0..incarnation.partitions).map(stream).collect();
         let partitions = vec![PartitionLag::default(); streams.len()];
         let (rebuilding, after_ms) = (Rebuilding::new(rules), rules.after.as_millis() as u64);
-        Self { log, backplane, history, streams, partitions, rebuilding, after_ms }
+        let part = here.part("lag");
+        Self { part, log, backplane, history, streams, partitions, rebuilding, after_ms }
     }
 
     /// Looks at all partitions.
@@ -119,9 +121,10 @@ impl Watcher {
         let rebuilding = self.rebuilding.judge(lags);
         let records: u64 = lags.iter().map(|lag| lag.records).sum();
         let ms = lags.iter().filter_map(|lag| lag.ms).max().unwrap_or(0);
-        gauge!("meridian_region_lag_records").set(records as f64);
-        gauge!("meridian_region_lag_seconds").set(ms as f64 / 1000.0);
-        gauge!("meridian_region_rebuilding").set(if rebuilding { 1.0 } else { 0.0 });
+        let log = [("log", self.log.incarnation().log.to_string())];
+        gauge!("meridian_region_lag_records", &log).set(records as f64);
+        gauge!("meridian_region_lag_seconds", &log).set(ms as f64 / 1000.0);
+        gauge!("meridian_region_rebuilding", &log).set(if rebuilding { 1.0 } else { 0.0 });
         let behind = behind(lags);
         let detail = match rebuilding {
             true => format!(
@@ -129,7 +132,8 @@ impl Watcher {
             ),
             false => behind,
         };
-        PartState { part: "lag".to_owned(), ready: !rebuilding, vital: false, rebuilding, detail }
+        let part = self.part.clone();
+        PartState { part, ready: !rebuilding, vital: false, rebuilding, detail }
     }
 }
 

@@ -1,17 +1,19 @@
-//! `meridian log`: what is recorded of the log's epochs, and beginning the next one.
+//! `meridian log`: what is recorded of a log's epochs, and beginning the next one.
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use meridian_kafka::{EpochRecord, KafkaLog};
 
-use crate::{process, region};
+use crate::process;
+use crate::region::{self, LogPlace};
 
 const HELP: &str = "\
 Examples:
   meridian log show --config meridian.toml
-  meridian log new-epoch --config meridian.toml";
+  meridian log new-epoch --config meridian.toml
+  meridian log show --config meridian.toml --log europe";
 
-/// Show the log's epoch, or begin the next one
+/// Show a log's epoch, or begin the next one
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Options {
@@ -34,12 +36,16 @@ enum Action {
 struct Where {
     #[command(flatten)]
     config: region::ConfigFile,
+    /// The log: `global`, or a zone that the region consumes
+    #[arg(long, value_name = "NAME", default_value = region::GLOBAL)]
+    log: String,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (Action::Show(place) | Action::NewEpoch(place)) = &options.action;
-    let (_, stores) = region::configured(&place.config)?;
-    let (kafka, name) = (region::kafka(&stores.kafka), region::log_name()?);
+    let (config, stores) = region::configured(&place.config)?;
+    let LogPlace { name, kafka } = region::place(&config, &stores, &place.log)?;
+    let kafka = region::kafka(&kafka);
     let record = process::runtime()?.block_on(async {
         match &options.action {
             Action::Show(_) => {

@@ -1,12 +1,13 @@
 //! What every long-running command needs: a runtime, metrics, signals, and how its router is doing.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use meridian_core::lag::Lag;
 use meridian_edge::PartState;
-use meridian_region_router::RouterStatus;
+use meridian_region_router::{PartitionState, PartitionStatus, RouterStatus};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -68,7 +69,7 @@ pub(crate) async fn drain_histograms(metrics: PrometheusHandle, stop: Cancellati
     }
 }
 
-pub(crate) fn router_part(status: &RouterStatus) -> PartState {
+pub(crate) fn router_part(part: &str, status: &RouterStatus) -> PartState {
     let partitions = status.partitions();
     let owned = status.owned();
     let lags: Vec<Lag> = owned.iter().map(|partition| partition.lag).collect();
@@ -76,11 +77,26 @@ pub(crate) fn router_part(status: &RouterStatus) -> PartState {
     let detail = match halted {
         Some((partition, reason)) => format!("halted in partition {}: {reason}", partition.0),
         None => {
-            format!("{} of {} partitions, {}", owned.len(), partitions.len(), behind(&lags))
+            let (count, behind, waiting) = (owned.len(), behind(&lags), waiting(&owned));
+            format!("{count} of {} partitions, {behind}{waiting}", partitions.len())
         }
     };
-    let (part, ready) = ("router".to_owned(), status.is_ready());
+    let (part, ready) = (part.to_owned(), status.is_ready());
     PartState { part, ready, vital: true, rebuilding: false, detail }
+}
+
+/// What partitions wait for, in words.
+fn waiting(owned: &[PartitionStatus]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for partition in owned {
+        let told = match partition.state {
+            PartitionState::Paused(pause) => format!("paused: {pause}"),
+            PartitionState::HistoryOnly => "not live: the backplane does not answer".to_owned(),
+            _ => continue,
+        };
+        *counts.entry(told).or_default() += 1;
+    }
+    counts.into_iter().map(|(told, count)| format!("; {count} {told}")).collect()
 }
 
 /// How far partitions are behind, in words: all records, and the oldest one's age.

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use meridian_core::config::Kafka;
 use meridian_core::seams::Incarnation;
 use meridian_postgres::{SeedLog, Seeded, Tls};
 
-use crate::{logging, process, region};
+use crate::region::{self, LogPlace};
+use crate::{logging, process};
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
@@ -67,7 +67,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (from, to) = (source(seed)?, region::postgres(&stores.postgres));
     logging::start(&config.log)?;
     let seeded = process::runtime()?.block_on(async {
-        let logs = [log(&stores.kafka).await?];
+        let mut logs = Vec::new();
+        for place in region::places(&config, &stores)? {
+            logs.push(log(place).await?);
+        }
         meridian_postgres::seed(&from, &to, &logs).await.context("nothing was copied")
     })?;
     print(&seeded);
@@ -96,10 +99,10 @@ fn source(seed: &Seed) -> Result<meridian_postgres::Options> {
     Ok(region::postgres(&stores.postgres))
 }
 
-/// What the new region's Kafka has recorded of the log.
-async fn log(kafka: &Kafka) -> Result<SeedLog> {
-    let name = region::log_name()?;
-    let epochs = match meridian_kafka::recorded(region::kafka(kafka), name.clone()).await {
+/// What the new region's Kafka has recorded of a log.
+async fn log(place: LogPlace) -> Result<SeedLog> {
+    let LogPlace { name, kafka } = place;
+    let epochs = match meridian_kafka::recorded(region::kafka(&kafka), name.clone()).await {
         Ok(recorded) => {
             let known: Vec<Incarnation> =
                 recorded.iter().map(|record| record.incarnation(&name)).collect();

@@ -1,4 +1,4 @@
-//! `meridian router`: a region's router, which shares the log's partitions with the region's others.
+//! `meridian router`: a region's router, which shares the logs' partitions with the region's others.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use meridian_core::config::{Config, RegionStores};
+use meridian_core::config::{Config, Node, RegionStores};
 use meridian_core::policy::Policies;
-use meridian_edge::{OpsOptions, serve_admin};
+use meridian_core::seams::Log as _;
+use meridian_edge::{OpsOptions, PartState, serve_admin};
 use meridian_kafka::{GroupOptions, KafkaGroup};
-use meridian_postgres::PostgresHistory;
-use meridian_region_router::{Options as RouterOptions, Router, RouterStatus};
+use meridian_region_router::{Options as RouterOptions, Outcome, Router, RouterStatus};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{self, Signals, now_ms};
-use crate::region::{self, Region};
+use crate::region::{self, LogHere, LogPlace, Region};
 use crate::{acks, halting, health, logging, waiting};
 
 /// Run a region's router, on the region's Kafka, Redis and Postgres
 ///
-/// Several of them share the log's partitions; one that ends leaves its partitions to the others.
+/// Several of them share the logs' partitions; one that ends leaves its partitions to the others.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Options {
@@ -53,18 +54,17 @@ async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     let policies = Arc::new(config.policies.clone());
     let opened = waiting::open(&mut config, stores, (&metrics, &mut signals)).await?;
     let Some(region) = opened else { return Ok(()) };
-    let router = Router::new(
-        region.log.clone(),
-        region.history.clone(),
-        region.backplane.clone(),
-        RouterOptions::default(),
-    );
-    let stop = CancellationToken::new();
-    let parts = parts(&region, router.status());
-    let render = metrics.clone();
+    let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+    let places = region::places(&config, stores)?;
+    let here = region.logs.iter().zip(&places);
+    let routers: Vec<LogRouter> =
+        here.map(|(here, place)| LogRouter::new(here.clone(), place.clone(), &region)).collect();
     let ops = OpsOptions {
-        parts: Arc::new(parts),
-        metrics: Arc::new(move || render.render()),
+        parts: Arc::new(parts(&region, &routers)),
+        metrics: Arc::new({
+            let metrics = metrics.clone();
+            move || metrics.render()
+        }),
         console: None,
         api: None,
         fail: None,
@@ -72,35 +72,30 @@ async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     let (admin, serving) = serve_admin(config.listen.admin, ops, stop.clone())
         .await
         .with_context(|| format!("cannot listen on {}", config.listen.admin))?;
-    let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(serving);
     tasks.spawn(process::drain_histograms(metrics, stop.clone()));
-    let (log, history, status) = (region.log.clone(), region.history.clone(), router.status());
-    tasks.spawn(halting::Herald { log, history, status }.run(stop.clone()));
-    let (acks, name) = (acks::Acks::new(stores)?, config.node.region.clone());
-    tasks.spawn(acks::merge(acks, name, region.history.clone(), stop.clone()));
-    tasks.spawn(upkeep(region.history.clone(), policies, stop.clone()));
-
-    let group = group(&config, stores, &region)?;
-    let routing = tokio::spawn(router.run_owned(group.owned(), stop.clone()));
+    tasks.spawn(upkeep(region.logs.clone(), policies, stop.clone()));
+    let mut running = Vec::new();
+    for router in routers {
+        running.push(router.start(&config.node, &mut tasks, &stop)?);
+    }
     announce(admin)?;
     let mut replaced = false;
     tokio::select! {
         () = signals.next() => {}
-        () = group.replaced() => replaced = true,
+        () = any_replaced(&running) => replaced = true,
         // The next epoch has other partitions: a router that starts anew finds them.
-        () = region.log.superseded() => {
-            tracing::warn!("the log went on to another epoch: this router ends, to be started anew");
+        () = Region::superseded(&region.logs) => {
+            tracing::warn!("a log went on to another epoch: this router ends, to be started anew");
         }
     }
     tracing::info!("stopping");
     stop.cancel();
-    let outcome = routing.await.context("the router failed")?;
-    tracing::info!(?outcome, "router ended");
-    group.leave().await;
+    for routed in running {
+        routed.ended().await?;
+    }
     while tasks.join_next().await.is_some() {}
-    region.log.close().await;
-    region.history.close().await;
+    region::close(&region.logs).await;
     if replaced {
         let name = &config.node.name;
         bail!("another router joined the group as `{name}`: each needs a `node.name` of its own");
@@ -108,36 +103,91 @@ async fn serve(mut config: Config, stores: &RegionStores) -> Result<()> {
     Ok(())
 }
 
-fn group(config: &Config, stores: &RegionStores, region: &Region) -> Result<KafkaGroup> {
-    let prefix = &stores.kafka.topic_prefix;
-    let id = format!("{prefix}.{}.{}", region::LOG, config.node.region);
-    let member = Some(config.node.name.clone());
-    let options = GroupOptions { id, member, session: SESSION };
-    KafkaGroup::join(&region.log, &options).context("cannot join the routers' group")
+/// The router of one log.
+struct LogRouter {
+    here: LogHere,
+    place: LogPlace,
+    router: Router,
 }
 
-/// The servers, which a router waits for, and how the router is doing.
+/// It at work, and the group that gives it its partitions.
+struct Routed {
+    group: KafkaGroup,
+    routing: JoinHandle<Outcome>,
+}
+
+impl LogRouter {
+    fn new(here: LogHere, place: LogPlace, region: &Region) -> Self {
+        let (log, history) = (here.log.clone(), here.history.clone());
+        let options = RouterOptions::default();
+        let router = Router::new(log, history, region.backplane.clone(), options);
+        Self { here, place, router }
+    }
+
+    fn start(
+        self,
+        node: &Node,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Result<Routed> {
+        let LogHere { log, history } = self.here;
+        let status = self.router.status();
+        let herald = halting::Herald { log: log.clone(), history: history.clone(), status };
+        tasks.spawn(herald.run(stop.clone()));
+        let (acks, region) = (acks::Acks::new(&self.place), node.region.clone());
+        tasks.spawn(acks::merge(acks, region, history, stop.clone()));
+        let (prefix, name) = (&self.place.kafka.topic_prefix, &self.place.name);
+        let id = format!("{prefix}.{name}.{}", node.region);
+        let options = GroupOptions { id, member: Some(node.name.clone()), session: SESSION };
+        let group = KafkaGroup::join(&log, &options).context("cannot join the routers' group")?;
+        let routing = tokio::spawn(self.router.run_owned(group.owned(), stop.clone()));
+        Ok(Routed { group, routing })
+    }
+}
+
+impl Routed {
+    async fn ended(self) -> Result<()> {
+        let outcome = self.routing.await.context("the router failed")?;
+        tracing::info!(?outcome, "router ended");
+        self.group.leave().await;
+        Ok(())
+    }
+}
+
+/// Returns once another router has taken this one's name.
+async fn any_replaced(running: &[Routed]) {
+    let ended = running.iter().map(|routed| Box::pin(routed.group.replaced()));
+    futures_util::future::select_all(ended).await;
+}
+
+/// The servers, which a router waits for, and how the logs' routers are doing.
 fn parts(
     region: &Region,
-    status: RouterStatus,
-) -> impl Fn() -> Vec<meridian_edge::PartState> + Send + Sync + 'static {
+    routers: &[LogRouter],
+) -> impl Fn() -> Vec<PartState> + Send + Sync + 'static {
     let servers = health::watch(region);
+    let named = routers.iter().map(|router| (router.here.part("router"), router.router.status()));
+    let routers: Vec<(String, RouterStatus)> = named.collect();
     move || {
         let mut parts = servers.borrow().clone();
-        parts.push(process::router_part(&status));
+        parts.extend(routers.iter().map(|(part, status)| process::router_part(part, status)));
         parts
     }
 }
 
-async fn upkeep(history: Arc<PostgresHistory>, policies: Arc<Policies>, stop: CancellationToken) {
+async fn upkeep(logs: Vec<LogHere>, policies: Arc<Policies>, stop: CancellationToken) {
     let mut ticks = interval(UPKEEP_EVERY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match history.upkeep(&policies, now_ms()).await {
-            Ok(Some(done)) => tracing::info!(?done, "history's upkeep"),
-            Ok(None) => {}
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "the history's upkeep failed; tried again later");
+        // One after another: they are in one schema, where only one upkeep runs at a time.
+        for LogHere { log, history } in &logs {
+            let log = &log.incarnation().log;
+            match history.upkeep(&policies, now_ms()).await {
+                Ok(Some(done)) => tracing::info!(%log, ?done, "history's upkeep"),
+                Ok(None) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%log, error, "the history's upkeep failed; tried again later");
+                }
             }
         }
     }

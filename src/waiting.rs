@@ -1,4 +1,4 @@
-//! The time before a process can do anything: neither Kafka nor Postgres tells what the log is. It owns
+//! The time before a process can do anything: neither Kafka nor Postgres tells what a log is. It owns
 //! the admin address then, so that an operator sees what is missing; it serves no client.
 
 use std::net::SocketAddr;
@@ -24,10 +24,11 @@ pub(crate) async fn open(
     (metrics, signals): (&PrometheusHandle, &mut Signals),
 ) -> Result<Option<Region>> {
     let policies = Arc::new(config.policies.clone());
+    let places = region::places(config, stores)?;
     let mut room: Option<Room> = None;
     loop {
         let opening = tokio::select! {
-            opening = region::open(stores, policies.clone()) => opening?,
+            opening = region::open(stores, &places, policies.clone()) => opening?,
             () = signals.next() => return Ok(None),
         };
         let why = match opening {
@@ -39,7 +40,7 @@ pub(crate) async fn open(
             }
             Opening::Waiting(why) => why,
         };
-        tracing::warn!(why, "the log is not known yet: waiting");
+        tracing::warn!(why, "a log is not known yet: waiting");
         match &room {
             Some(room) => room.tell(why),
             None => {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use meridian_stack::Space;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines, Stdin, Stdout};
@@ -82,11 +83,9 @@ impl Worker {
 
     /// The same in a network namespace. It has further processes to end, so it is not killed: it ends
     /// when its stdin does.
-    pub(crate) fn start_within(netns: &str, name: &'static str, args: &[&str]) -> Result<Self> {
+    pub(crate) fn start_within(space: &Space, name: &'static str, args: &[&str]) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", netns]).arg(program);
-        Self::spawn(command, name, args)
+        Self::spawn(space.command(program).into(), name, args)
     }
 
     fn spawn(mut command: Command, name: &'static str, args: &[&str]) -> Result<Self> {

@@ -635,6 +635,9 @@ function decodeMsgpack(bytes) {
   return value;
 }
 
+// src/types.ts
+var TRANSPORTS = ["webtransport", "websocket", "sse", "longpoll"];
+
 // src/transport/memory.ts
 var PREFIX = "meridian.transport:";
 var TransportMemory = class {
@@ -647,9 +650,9 @@ var TransportMemory = class {
   /** What worked last, unless that was too long ago to rely on. */
   recall(now) {
     try {
-      const [transport, until] = (this.#storage.getItem(this.#key) ?? "").split(" ");
-      if (transport !== "websocket" && transport !== "webtransport") return null;
-      return Number(until) > now ? transport : null;
+      const [name, until] = (this.#storage.getItem(this.#key) ?? "").split(" ");
+      const transport = TRANSPORTS.find((known) => known === name);
+      return transport !== void 0 && Number(until) > now ? transport : null;
     } catch {
       return null;
     }
@@ -1048,7 +1051,7 @@ var READERS = {
     reason: maybeText(body, "reason") ?? "",
     afterMs: maybeNumber(body, "after_ms") ?? 0
   }),
-  error: (body, id) => ({ type: "error", id, error: wireError(body) })
+  error: (body, id) => ({ type: "error", id, error: readError(body) })
 };
 function readMessage(value) {
   const message = members(value, "message");
@@ -1103,10 +1106,10 @@ function gone(value) {
 }
 function batchResult(value) {
   const body = members(value, "result");
-  if (body["error"] !== void 0) return { error: wireError(members(body["error"], "error")) };
+  if (body["error"] !== void 0) return { error: readError(members(body["error"], "error")) };
   return { cursor: maybeText(body, "cursor") };
 }
-function wireError(body) {
+function readError(body) {
   const code = text(body, "code");
   return new MeridianError(code, action(body, "stop"), maybeText(body, "message") ?? code, {
     retryAfterMs: maybeNumber(body, "retry_after_ms"),
@@ -1306,7 +1309,7 @@ var Session = class {
   }
   /** The server counts on hearing from us, and on a busy channel it has no reason to ask. */
   #keepAlive() {
-    if (this.#phase !== "live") return;
+    if (this.#phase !== "live" || this.#link.sendsNothing) return;
     if (this.#setup.clock.now() - this.#sentAt >= this.info.limits.heartbeatMs) this.#ping();
   }
   #ping() {
@@ -1319,27 +1322,35 @@ var Session = class {
 };
 
 // src/transport/choice.ts
-var PREFERRED = "webtransport";
+var PREFERRED = TRANSPORTS[0];
 function choose({ mode, usable, remembered, avoid }) {
-  if (mode !== "auto") return { order: [mode], without: mode === PREFERRED ? void 0 : "forced" };
-  const other = "websocket";
-  if (!usable(other)) return { order: [PREFERRED], without: void 0 };
-  if (avoid || !usable(PREFERRED)) return { order: [other], without: "unsupported" };
-  return remembered ? { order: [other], without: "remembered" } : { order: [PREFERRED, other], without: void 0 };
+  if (mode !== "auto") return { order: [mode], without: mode === PREFERRED ? void 0 : "forced", shortened: false };
+  const all = TRANSPORTS.filter(usable);
+  const held = avoid ? all.filter((transport) => transport !== PREFERRED) : all;
+  const candidates = held.length > 0 ? held : [PREFERRED];
+  const order = candidates.slice(Math.max(0, candidates.findIndex((transport) => transport === remembered)));
+  const shortened = order.length < candidates.length;
+  if (order[0] === PREFERRED) return { order, without: void 0, shortened };
+  return { order, without: candidates[0] === PREFERRED ? "remembered" : "unsupported", shortened };
 }
 
 // src/transport/link.ts
 var FIRST_STREAM = 0;
+function isHttp(transport) {
+  return transport === "sse" || transport === "longpoll";
+}
 function linkUrl(base, transport, codec) {
   const url = new URL(base);
   const secure = url.protocol === "https:" || url.protocol === "wss:";
   const path = url.pathname.replace(/\/$/, "");
+  if (isHttp(transport)) return `${secure ? "https:" : "http:"}//${url.host}${path}`;
   const scheme = transport === "webtransport" ? "https:" : secure ? "wss:" : "ws:";
   const tail = transport === "webtransport" ? "/v1/wt" : "/v1/ws";
   return `${scheme}//${url.host}${path}${tail}?codec=${codec}`;
 }
 
 // src/transport/race.ts
+var LATE_START_MS = { sse: 3e3, longpoll: 6e3 };
 var Race = class {
   #policy;
   #runners = /* @__PURE__ */ new Map();
@@ -1373,7 +1384,7 @@ var Race = class {
   nextAt() {
     if (this.#over) return null;
     const times = [...this.#runners.values()].map((runner) => this.#deadline(runner));
-    if (this.#phases("waiting").length > 0) times.push(this.#startedAt + this.#policy.headStartMs);
+    for (const transport of this.#phases("waiting")) times.push(this.#startAt(transport));
     const next = Math.min(...times);
     return next === Infinity ? null : next;
   }
@@ -1409,10 +1420,8 @@ var Race = class {
   #advance(now) {
     const actions = [];
     for (const transport of this.#phases("waiting")) {
-      const first = transport === this.#policy.order[0];
-      const due = now >= this.#startedAt + this.#policy.headStartMs;
       const alone = [...this.#runners.values()].every((runner) => !running(runner));
-      if (!first && !due && !alone) continue;
+      if (now < this.#startAt(transport) && !alone) continue;
       this.#set(transport, "dialing", now);
       actions.push({ type: "dial", transport });
     }
@@ -1424,6 +1433,10 @@ var Race = class {
     }
     const ended = [...this.#runners.values()].every((runner) => runner.phase === "out");
     return ended ? [...actions, ...this.#lose()] : actions;
+  }
+  #startAt(transport) {
+    const first = transport === this.#policy.order[0];
+    return this.#startedAt + (first ? 0 : LATE_START_MS[transport] ?? this.#policy.headStartMs);
   }
   #deadline(runner) {
     if (runner.phase === "dialing") return runner.since + this.#policy.openMs;
@@ -1445,6 +1458,7 @@ var OPEN_MS = 1e4;
 var ANSWER_MS3 = 8e3;
 var SILENT_DEATHS = 2;
 var SILENCE_MEMORY_MS = 36e5;
+var HTTP_MEMORY_MS = 36e5;
 var Dialer = class {
   #setup;
   #silentDeaths = 0;
@@ -1466,7 +1480,7 @@ var Dialer = class {
   }
   #choice(memory) {
     const { dials, mode, clock, avoidWebTransport } = this.#setup;
-    const remembered = memory.recall(clock.now()) === "websocket";
+    const remembered = memory.recall(clock.now());
     const usable = (transport) => dials[transport] !== void 0;
     return choose({ mode, usable, remembered, avoid: avoidWebTransport });
   }
@@ -1482,9 +1496,10 @@ var Attempt = class {
   #sessions = /* @__PURE__ */ new Map();
   #alarm;
   #opened = /* @__PURE__ */ new Set();
-  #loser = null;
-  #loserTimer = null;
-  #preferredFailed = false;
+  /** Better transports that were still opening when another won, and their timers. */
+  #losers = /* @__PURE__ */ new Map();
+  #failures = /* @__PURE__ */ new Set();
+  #winner = null;
   /** Why a `connect` over another transport does not go over the preferred one. */
   #fallback;
   #over = false;
@@ -1504,7 +1519,7 @@ var Attempt = class {
     this.#over = true;
     this.#alarm.clear();
     for (const session of this.#sessions.values()) session.close();
-    if (this.#loser) this.#judgeLoser(true);
+    for (const transport of [...this.#losers.keys()]) this.#judgeLoser(transport, true);
   }
   #step(event) {
     if (this.#over) return;
@@ -1527,12 +1542,13 @@ var Attempt = class {
       case "lost":
         this.#over = true;
         this.#alarm.clear();
-        if (this.#choice.order.length < 2) this.#setup.memory.forget();
+        if (this.#choice.shortened) this.#setup.memory.forget();
         return this.#lost(action2.error);
     }
   }
   #dial(transport) {
-    const { url, codec, dials, clock, waking } = this.#setup;
+    const { url, dials, clock, waking } = this.#setup;
+    const codec = isHttp(transport) ? jsonCodec : this.#setup.codec;
     try {
       const dial = dials[transport];
       if (!dial) throw new MeridianError("connect_failed", "reconnect", `there is no ${transport} here`);
@@ -1551,7 +1567,7 @@ var Attempt = class {
   #events(transport) {
     return {
       opened: (session) => {
-        if (session === this.#loser) return this.#judgeLoser(true);
+        if (this.#losers.get(transport)?.session === session) return this.#judgeLoser(transport, true);
         this.#opened.add(transport);
         this.#step({ type: "opened", transport });
       },
@@ -1559,51 +1575,63 @@ var Attempt = class {
       message: this.#live.message,
       laneEnded: this.#live.laneEnded,
       closed: (session, error) => {
-        if (session === this.#loser) this.#judgeLoser(false);
+        if (this.#losers.get(transport)?.session === session) this.#judgeLoser(transport, false);
         else if (this.#over) this.#live.closed(session, error);
         else this.#failed(transport, error);
       }
     };
   }
   #failed(transport, error) {
-    if (transport === PREFERRED) {
-      this.#fallback = "failed";
-      this.#preferredFailed ||= isTransportFailure(error);
-    }
+    if (transport === PREFERRED) this.#fallback = "failed";
+    if (isTransportFailure(error)) this.#failures.add(transport);
     this.#step({ type: "failed", transport, error });
   }
   #abandon(transport) {
     const session = this.#sessions.get(transport);
     this.#sessions.delete(transport);
     if (!session) return;
-    if (this.#over && transport === PREFERRED && !this.#opened.has(transport)) return this.#watchLoser(session);
-    if (!this.#over && transport === PREFERRED) this.#preferredFailed = true;
+    if (this.#over && this.#isBetter(transport) && !this.#opened.has(transport)) return this.#watchLoser(transport, session);
+    if (!this.#over) this.#failures.add(transport);
     session.close();
   }
   #finish(transport, rivals) {
     const session = this.#sessions.get(transport);
     this.#over = true;
+    this.#winner = transport;
     this.#alarm.clear();
     this.#sessions.delete(transport);
-    if (transport === PREFERRED) this.#remember(PREFERRED);
-    else if (this.#preferredFailed) this.#remember("websocket");
+    this.#remember();
     this.#won({ session, rivals });
   }
-  /** WebSocket won while WebTransport was still opening: slow is no reason to avoid it, blocked is. */
-  #watchLoser(session) {
-    this.#loser = session;
-    this.#loserTimer = this.#setup.clock.setTimeout(() => this.#judgeLoser(false), OPEN_MS);
+  /** Another won while this one was still opening: slow is no reason to avoid it, blocked is. */
+  #watchLoser(transport, session) {
+    const timer = this.#setup.clock.setTimeout(() => this.#judgeLoser(transport, false), OPEN_MS);
+    this.#losers.set(transport, { session, timer });
   }
-  #judgeLoser(opened) {
-    const loser = this.#loser;
-    this.#loser = null;
-    this.#setup.clock.clearTimeout(this.#loserTimer);
-    if (loser && !opened) this.#remember("websocket");
-    loser?.close();
+  #judgeLoser(transport, opened) {
+    const loser = this.#losers.get(transport);
+    if (!loser) return;
+    this.#losers.delete(transport);
+    this.#setup.clock.clearTimeout(loser.timer);
+    if (!opened) {
+      this.#failures.add(transport);
+      this.#remember();
+    }
+    loser.session.close();
   }
-  #remember(transport) {
-    if (this.#setup.mode !== "auto") return;
-    this.#setup.memory.remember(transport, this.#setup.clock.now() + this.#setup.rememberMs);
+  /** Remembers the winner where nothing better works here, so far as this attempt has tried. */
+  #remember() {
+    const winner = this.#winner;
+    const { mode, memory, rememberMs, clock } = this.#setup;
+    if (mode !== "auto" || winner === null) return;
+    const better = this.#choice.order.filter((transport) => this.#isBetter(transport));
+    const first = winner === this.#choice.order[0];
+    if (first ? winner !== PREFERRED : !better.every((transport) => this.#failures.has(transport))) return;
+    memory.remember(winner, clock.now() + (isHttp(winner) ? Math.min(rememberMs, HTTP_MEMORY_MS) : rememberMs));
+  }
+  #isBetter(transport) {
+    const { order } = this.#choice;
+    return this.#winner !== null && order.indexOf(transport) < order.indexOf(this.#winner);
   }
 };
 
@@ -2835,6 +2863,479 @@ function watchPage(page, signals) {
   };
 }
 
+// src/transport/http/api.ts
+var Api = class {
+  #fetch;
+  #base;
+  token;
+  constructor(fetch, base) {
+    this.#fetch = fetch;
+    this.#base = base;
+  }
+  /**
+   * Posts `body`; a refusal of the gateway is an answer, everything else that fails throws. The token goes
+   * in a header, not in the address, which proxies write down; so it is no GET of a plain EventSource, and
+   * one form serves few channels and many.
+   */
+  async post(path, body, signal) {
+    const response = await this.#fetch(`${this.#base}${path}`, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        ...this.token === void 0 ? {} : { authorization: `Bearer ${this.token}` }
+      },
+      body: JSON.stringify(body),
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+      signal
+    });
+    if (response.ok) return { response, problem: null };
+    return { response: null, problem: await problemOf(response) };
+  }
+};
+async function problemOf(response) {
+  const { status } = response;
+  const body = await response.json().catch(() => null);
+  const ours = typeof body === "object" && body !== null && typeof body["code"] === "string";
+  if (ours && status !== 404 && status !== 405) return body;
+  throw new MeridianError("connect_failed", "reconnect", `the gateway's address answered ${status}`);
+}
+
+// src/transport/http/channels.ts
+var Channels = class {
+  #held = /* @__PURE__ */ new Map();
+  /** What the request that goes out now asks for. */
+  ask() {
+    for (const held of this.#held.values()) held.sent = true;
+    return { channels: [...this.#held].map(([channel, { start }]) => ({ channel, ...start })) };
+  }
+  subscribe(id, body) {
+    const { channel, cursor, last } = body;
+    const start = cursor !== void 0 ? { cursor } : last !== void 0 ? { last } : {};
+    this.#held.set(channel, { start, asked: id, sent: false });
+  }
+  /** Whether there was something to leave. */
+  unsubscribe(channel) {
+    return this.#held.delete(channel);
+  }
+  /** The gateway refuses a channel: what to tell for it, `null` if it is none of ours. */
+  refused(channel, problem) {
+    const held = this.#held.get(channel);
+    if (!held) return null;
+    this.#held.delete(channel);
+    if (held.asked !== null) return { id: held.asked, error: problem };
+    return { unsubscribed: { channel, code: problem["code"], action: problem["action"] } };
+  }
+  /** The message as the session gets it; `null` for one that is no news. */
+  take(message) {
+    const [name, body] = Object.entries(message)[0] ?? [];
+    if (name === void 0 || typeof body !== "object" || body === null) return null;
+    const about = body;
+    const channel = about["channel"];
+    const held = this.#held.get(channel);
+    switch (name) {
+      case "subscribed":
+        return this.#subscribed(channel, held, about);
+      case "events":
+        return held && this.#moved(held, about, lastOffset(about)) ? message : null;
+      case "gap":
+        return held && this.#moved(held, about, about["offset"]) ? message : null;
+      case "skipped":
+        return held && held.asked === null ? message : null;
+      case "unsubscribed":
+        return this.#held.delete(channel) ? message : null;
+      default:
+        return message;
+    }
+  }
+  /** A request that goes on repeats `subscribed` for what is followed already. */
+  #subscribed(channel, held, body) {
+    const id = held?.asked ?? null;
+    if (held && (id === null || !held.sent)) return null;
+    const entry = held ?? { start: {}, asked: null, sent: true };
+    entry.asked = null;
+    entry.start = {};
+    this.#held.set(channel, entry);
+    this.#moved(entry, body, body["offset"]);
+    return id === null ? { subscribed: body } : { id, subscribed: body };
+  }
+  /** Whether the message counts: what came before the answer to a subscribe belongs to an earlier one. */
+  #moved(held, body, offset) {
+    if (held.asked !== null) return false;
+    if (typeof body["stream"] === "string" && typeof offset === "number") held.start = { cursor: `${body["stream"]}.${offset}` };
+    return true;
+  }
+};
+function lastOffset(body) {
+  const events = body["events"];
+  return Array.isArray(events) ? events.at(-1)?.["offset"] : void 0;
+}
+
+// src/transport/http/past.ts
+var LIMIT = 100;
+var LIMIT_MOST = 1e3;
+function askPast(body) {
+  const { channel, after } = body;
+  const last = Math.min(Number(body["last"] ?? LIMIT), limitOf(body));
+  return { channels: [after === void 0 ? { channel, last } : { channel, cursor: after }] };
+}
+function readPast(body, messages) {
+  const of = (name) => messages.flatMap((message) => message[name] === void 0 ? [] : [message[name]]);
+  const [place2] = of("subscribed");
+  if (!place2 || place2["stream"] === void 0) return null;
+  const [gap] = of("gap");
+  const batches = of("events");
+  const { stream, epoch } = batches[0] ?? gap ?? place2;
+  const all = batches.flatMap((batch) => batch["events"].map((event) => ({ batch, event })));
+  const events = all.filter(({ batch }) => batch["stream"] === stream).map(({ event }) => event).slice(0, limitOf(body));
+  const offset = events.at(-1)?.["offset"] ?? (gap ?? place2)["offset"];
+  const gone2 = gap && { gone: { reason: gap["reason"], epoch: gap["epoch"], offset: gap["offset"] } };
+  return { channel: body["channel"], stream, epoch, offset, events, more: events.length < all.length, ...gone2 };
+}
+function limitOf(body) {
+  return Math.min(Number(body["limit"] ?? body["last"] ?? LIMIT), LIMIT_MOST);
+}
+
+// src/transport/http/event-stream.ts
+var BLOCK_CHARACTERS_MOST = 16 * 1048576;
+var BlockReader = class {
+  #decoder = new TextDecoder();
+  #rest = "";
+  #data = [];
+  #held = 0;
+  /** The data of the blocks that `bytes` complete. Throws `bad_frame` where a block never ends. */
+  push(bytes) {
+    const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
+    this.#rest = lines.pop() ?? "";
+    const blocks = [];
+    for (const line of lines) {
+      const block = this.#line(line.endsWith("\r") ? line.slice(0, -1) : line);
+      if (block !== null) blocks.push(block);
+    }
+    if (this.#held + this.#rest.length > BLOCK_CHARACTERS_MOST) throw badFrame("a block that does not end");
+    return blocks;
+  }
+  #line(line) {
+    if (line !== "") {
+      if (line.startsWith("data:")) {
+        this.#data.push(line.slice(line.startsWith("data: ") ? 6 : 5));
+        this.#held += line.length;
+      }
+      return null;
+    }
+    const block = this.#data.length > 0 ? this.#data.join("\n") : null;
+    this.#data = [];
+    this.#held = 0;
+    return block;
+  }
+};
+
+// src/transport/http/reading.ts
+var PADDING_BYTES = 2048;
+var ANSWER_MS4 = 15e3;
+var WAIT_MS = 2e4;
+var eventStream = (api, clock, events) => new EventStream(api, clock, events);
+var longPoll = (api, clock, events) => new LongPoll(api, clock, events);
+var EventStream = class {
+  polls = false;
+  #api;
+  #clock;
+  #events;
+  #live = null;
+  #opening = null;
+  constructor(api, clock, events) {
+    this.#api = api;
+    this.#clock = clock;
+    this.#events = events;
+  }
+  ask(request) {
+    this.#opening?.abort();
+    const abort = new AbortController();
+    this.#opening = abort;
+    void this.#run(request, abort);
+  }
+  close() {
+    this.#opening?.abort();
+    this.#live?.abort();
+    this.#opening = null;
+    this.#live = null;
+  }
+  async #run(request, abort) {
+    const counts = () => this.#opening === abort || this.#live === abort;
+    try {
+      const timer = this.#clock.setTimeout(() => abort.abort(), ANSWER_MS4);
+      const answer = await this.#api.post("/v1/sse", { ...request, padding: PADDING_BYTES }, abort.signal).finally(() => this.#clock.clearTimeout(timer));
+      if (!counts()) return;
+      this.#opening = null;
+      if (answer.problem) return this.#events.refused(answer.problem);
+      this.#live?.abort();
+      this.#live = abort;
+      this.#events.answered();
+      await this.#read(answer.response, counts);
+      if (counts()) this.#events.ended(new MeridianError("connection_lost", "reconnect", "the event stream ended"));
+    } catch (error) {
+      if (counts()) this.#events.ended(failure(error));
+    }
+  }
+  async #read(response, counts) {
+    if (!response.body) throw new MeridianError("connect_failed", "reconnect", "this platform streams no answers");
+    const reader = response.body.getReader();
+    const blocks = new BlockReader();
+    for (; ; ) {
+      const { done, value } = await reader.read();
+      if (done || !counts()) return;
+      this.#events.alive();
+      for (const block of blocks.push(value)) {
+        this.#events.messages([parse(block)]);
+        if (!counts()) return;
+      }
+    }
+  }
+};
+var LongPoll = class {
+  polls = true;
+  #api;
+  #clock;
+  #events;
+  #under = null;
+  constructor(api, clock, events) {
+    this.#api = api;
+    this.#clock = clock;
+    this.#events = events;
+  }
+  ask(request, greet) {
+    this.#under?.abort();
+    const abort = new AbortController();
+    this.#under = abort;
+    void this.#run({ ...request, ...greet ? { greet } : {}, wait_ms: WAIT_MS }, abort);
+  }
+  close() {
+    this.#under?.abort();
+    this.#under = null;
+  }
+  async #run(request, abort) {
+    const counts = () => this.#under === abort;
+    try {
+      const problem = await poll(this.#api, this.#clock, request, abort, (messages) => {
+        if (!counts()) return;
+        this.#events.alive();
+        this.#events.messages(messages);
+        if (counts()) this.#events.answered();
+      });
+      if (problem && counts()) this.#events.refused(problem);
+    } catch (error) {
+      if (counts()) this.#events.ended(failure(error));
+    }
+  }
+};
+async function poll(api, clock, request, abort, take) {
+  const timer = clock.setTimeout(() => abort.abort(), ANSWER_MS4 + Number(request["wait_ms"] ?? 0));
+  try {
+    const answer = await api.post("/v1/poll", request, abort.signal);
+    if (answer.problem) return answer.problem;
+    const { messages } = await answer.response.json();
+    if (!Array.isArray(messages)) throw badFrame("an answer without messages");
+    take(messages);
+    return null;
+  } finally {
+    clock.clearTimeout(timer);
+  }
+}
+function parse(block) {
+  try {
+    return JSON.parse(block);
+  } catch {
+    throw badFrame("a block that is no JSON");
+  }
+}
+function failure(error) {
+  return asMeridianError(error, "connection_lost", "reconnect", "the request failed");
+}
+
+// src/transport/http/link.ts
+var PAST_MS = 5e3;
+function dialHttp(setup) {
+  return (address, events) => new HttpLink(setup, address, events);
+}
+var HttpLink = class {
+  sendsNothing = true;
+  #clock;
+  #events;
+  #api;
+  #reading;
+  #channels = new Channels();
+  #requests = /* @__PURE__ */ new Set();
+  /** What the first request says beyond its channels. */
+  #hello = {};
+  /** Answered by the next `connected`. */
+  #waiting = [];
+  #connected = false;
+  #asking = false;
+  #again = false;
+  #over = false;
+  constructor({ fetch, clock, reading }, address, events) {
+    this.#clock = clock;
+    this.#events = events;
+    this.#api = new Api(fetch, address.url);
+    this.#reading = reading(this.#api, clock, {
+      answered: () => this.#answered(),
+      messages: (messages) => this.#messages(messages),
+      alive: () => this.#events.frame("[]", FIRST_STREAM),
+      refused: (problem) => this.#refused(problem),
+      ended: (error) => this.#end(error)
+    });
+    queueMicrotask(() => {
+      if (!this.#over) events.opened();
+    });
+  }
+  send(frame) {
+    if (this.#over) return;
+    const commands = [JSON.parse(frame)].flat();
+    let asks = false;
+    for (const command of commands) asks = this.#command(command) || asks;
+    if (asks) this.#ask();
+  }
+  close() {
+    this.#over = true;
+    this.#reading.close();
+    for (const request of this.#requests) request.abort();
+    this.#requests.clear();
+  }
+  /** Carries a command out; answers whether there is to be asked anew. */
+  #command(command) {
+    const id = command["id"];
+    const name = Object.keys(command).find((key) => key !== "id");
+    const body = command[name];
+    switch (name) {
+      case "connect":
+        return this.#connect(id, body);
+      case "subscribe":
+        return this.#subscribe(id, body);
+      case "unsubscribe":
+        return this.#unsubscribe(id, body["channel"]);
+      case "refresh":
+        return this.#refresh(id, body["token"]);
+      case "ping":
+        this.#waiting.push(() => this.#tell({ id, pong: {} }));
+        return true;
+      case "pong":
+        return false;
+      case "publish":
+        return this.#publish(id, body, (answer) => ({ published: answer }));
+      case "publish_batch":
+        return this.#publish(id, body, (answer) => ({ published_batch: answer }));
+      case "history":
+        return this.#history(id, body);
+      default:
+        return this.#unsupported(id);
+    }
+  }
+  #connect(id, { token, redirected, reconnect, fallback }) {
+    this.#api.token = token;
+    this.#hello = { redirected, reconnect, fallback };
+    this.#waiting.push((connected) => {
+      this.#hello = {};
+      this.#connected = true;
+      this.#tell({ id, connected });
+    });
+    return true;
+  }
+  #subscribe(id, body) {
+    if (body["acked"] === true) return this.#unsupported(id);
+    this.#channels.subscribe(id, body);
+    return true;
+  }
+  #unsubscribe(id, channel) {
+    const left = this.#channels.unsubscribe(channel);
+    if (left) this.#tell({ id, unsubscribed: { channel, code: "requested", action: "stop" } });
+    else this.#tell({ id, error: { code: "not_subscribed", message: "the session is not subscribed to this channel", action: "stop" } });
+    return left;
+  }
+  #refresh(id, token) {
+    this.#api.token = token;
+    this.#waiting.push((connected) => this.#tell({ id, refreshed: { expires_in_ms: connected["expires_in_ms"] } }));
+    return true;
+  }
+  #unsupported(id) {
+    const message = "this server does not know that command or option over plain requests";
+    this.#tell({ id, error: { code: "unsupported", message, action: "stop" } });
+    return false;
+  }
+  #publish(id, body, reply) {
+    const request = this.#request();
+    this.#api.post("/v1/publish", body, request.signal).then(async ({ response, problem }) => problem ? { error: problem } : reply(await response.json())).catch(() => ({ error: { code: "outcome_unknown", message: "the request failed on its way", action: "retry" } })).then((answer) => this.#settle(request, { id, ...answer }));
+    return false;
+  }
+  #history(id, body) {
+    const request = this.#request();
+    let past = null;
+    const take = (messages) => void (past = readPast(body, messages));
+    poll(this.#api, this.#clock, { ...askPast(body), greet: true, wait_ms: PAST_MS }, request, take).then((problem) => ({ error: problem ?? { code: "unsupported", message: "this channel keeps no events", action: "stop" } })).catch(() => ({ error: { code: "unavailable", message: "the request failed on its way", action: "retry" } })).then((error) => this.#settle(request, past ? { id, history: past } : { id, ...error }));
+    return false;
+  }
+  #request() {
+    const request = new AbortController();
+    this.#requests.add(request);
+    return request;
+  }
+  #settle(request, message) {
+    if (this.#requests.delete(request)) this.#tell(message);
+  }
+  /** Asks for what is wanted now; one at a time, for each is the whole. */
+  #ask() {
+    if (this.#over) return;
+    this.#again = this.#asking;
+    if (this.#asking) return;
+    this.#asking = true;
+    this.#reading.ask({ ...this.#hello, ...this.#channels.ask() }, true);
+  }
+  #answered() {
+    this.#asking = false;
+    if (this.#again) this.#ask();
+    else if (this.#reading.polls && !this.#over) this.#reading.ask(this.#channels.ask(), false);
+  }
+  #messages(messages) {
+    for (const message of messages) {
+      if (this.#over) return;
+      if (message["connected"] !== void 0) this.#greeted(message["connected"]);
+      else if (message["error"] !== void 0) this.#end(readError(message["error"]));
+      else {
+        const told = this.#channels.take(message);
+        if (told) this.#tell(told);
+      }
+    }
+  }
+  #greeted(connected) {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const reply of waiting) reply(connected);
+  }
+  /** A refusal of one channel costs that one; any other is about the whole connection. */
+  #refused(problem) {
+    const channel = problem["channel"];
+    const told = typeof channel === "string" ? this.#channels.refused(channel, problem) : null;
+    if (!told) return this.#end(readError(problem));
+    this.#asking = false;
+    this.#tell(told);
+    this.#ask();
+  }
+  #tell(message) {
+    queueMicrotask(() => {
+      if (!this.#over) this.#events.frame(JSON.stringify(message), FIRST_STREAM);
+    });
+  }
+  #end(error) {
+    if (this.#over) return;
+    const never = !this.#connected && (error.code === "connection_lost" || error.code === "bad_frame");
+    queueMicrotask(() => {
+      if (this.#over) return;
+      this.close();
+      this.#events.closed(never ? new MeridianError("connect_failed", "reconnect", "the requests do not get through") : error);
+    });
+  }
+};
+
 // src/transport/websocket.ts
 function dialWebSocket(constructor) {
   return (address, events) => new WebSocketLink(constructor, address, events);
@@ -3086,6 +3587,7 @@ var WebTransportLink = class {
 // src/options.ts
 var CLIENT_NAME = "meridian-js/0.1.0";
 function settle(options) {
+  const clock = options.clock ?? systemClock();
   return {
     regions: regionsOf(options),
     fetch: options.fetch ?? platformFetch(),
@@ -3096,8 +3598,8 @@ function settle(options) {
     greeting: greetingOf(options),
     store: options.store,
     storage: options.storage ?? defaultStorage(),
-    // Another certificate is another try for WebTransport.
-    memoryKey: (url) => [url, ...options.serverCertificateHashes ?? []].join(" "),
+    // Another certificate is another try for WebTransport, another network for every transport.
+    memoryKey: (url) => [url, networkType(), ...options.serverCertificateHashes ?? []].filter(Boolean).join(" "),
     rememberMs: options.rememberTransportMs ?? 864e5,
     headStartMs: options.headStartMs ?? 500,
     backoff: { baseMs: options.reconnect?.baseMs ?? 1e3, capMs: options.reconnect?.capMs ?? 3e4 },
@@ -3106,8 +3608,8 @@ function settle(options) {
     inbox: { items: options.maxQueued ?? 1024, bytes: options.maxQueuedBytes ?? 4 * 1048576 },
     publishes: { events: options.maxPublishes ?? 1e3, bytes: options.maxPublishBytes ?? 8 * 1048576 },
     requestTimeoutMs: options.requestTimeoutMs ?? 3e4,
-    clock: options.clock ?? systemClock(),
-    dials: options.dials ?? platformDials(options),
+    clock,
+    dials: allowed(options.dials ?? platformDials(options, clock), options.transports ?? TRANSPORTS),
     page: options.page ?? currentPage()
   };
 }
@@ -3135,14 +3637,24 @@ function platformFetch() {
   const { fetch } = globalThis;
   return fetch ? (url, init) => fetch(url, init) : void 0;
 }
-function platformDials(options) {
+function networkType() {
+  const { navigator } = globalThis;
+  const type = navigator?.connection?.type;
+  return typeof type === "string" ? type : "";
+}
+function allowed(dials, names) {
+  return Object.fromEntries(names.filter((name) => dials[name]).map((name) => [name, dials[name]]));
+}
+function platformDials(options, clock) {
   const scope = globalThis;
   const socket = options.WebSocket ?? scope.WebSocket;
   const transport = options.WebTransport ?? scope.WebTransport;
+  const fetch = options.fetch ?? platformFetch();
   const certificateHashes = options.serverCertificateHashes ?? [];
   return {
     ...socket ? { websocket: dialWebSocket(socket) } : {},
-    ...transport ? { webtransport: dialWebTransport({ constructor: transport, certificateHashes }) } : {}
+    ...transport ? { webtransport: dialWebTransport({ constructor: transport, certificateHashes }) } : {},
+    ...fetch ? { sse: dialHttp({ fetch, clock, reading: eventStream }), longpoll: dialHttp({ fetch, clock, reading: longPoll }) } : {}
   };
 }
 

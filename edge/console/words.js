@@ -50,6 +50,8 @@ export function stateText(view) {
 export const TRANSPORTS = {
   webtransport: { name: 'WebTransport', how: 'QUIC, UDP port' },
   websocket: { name: 'WebSocket', how: 'TCP port' },
+  sse: { name: 'Event stream', how: 'TCP port' },
+  longpoll: { name: 'Long poll', how: 'TCP port' },
 };
 
 function capital(text) {

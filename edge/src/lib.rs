@@ -26,7 +26,7 @@ mod transport;
 mod worker;
 
 pub use authoriser::authoriser;
-pub use delivery::{Logs, Stores};
+pub use delivery::{Histories, Logs, Stores};
 pub use lifecycle::Phase;
 pub use node::{NodeOptions, RunningNode, StartError};
 pub use ops::{

@@ -11,6 +11,7 @@ use metrics::{
 };
 
 use crate::hub::Counters;
+use crate::ops::PartState;
 
 const TRANSPORTS: [&str; 4] = ["webtransport", "websocket", "sse", "longpoll"];
 const RECONNECT_CAUSES: [&str; 6] = ["network", "heartbeat", "drain", "server", "wake", "refresh"];
@@ -35,6 +36,14 @@ pub(crate) struct Metrics {
 /// A read of a channel's hot history.
 pub(crate) fn backplane_read(took: Duration) {
     histogram!("meridian_backplane_read_seconds").record(took.as_secs_f64());
+}
+
+/// How the parts behind the node are doing.
+pub(crate) fn parts(parts: &[PartState]) {
+    for PartState { part, ready, .. } in parts {
+        let ready = if *ready { 1.0 } else { 0.0 };
+        gauge!("meridian_part_ready", "part" => part.clone()).set(ready);
+    }
 }
 
 /// What became of a log's acknowledged positions on their way out.
@@ -225,6 +234,7 @@ fn describe() {
         "Acknowledged positions that found no room to wait: other regions learn of the next, by log"
     );
     describe_gauge!("meridian_acks_waiting", "Acknowledged positions that wait to go, by log");
+    describe_gauge!("meridian_part_ready", "1 while a part that `/readyz` names is ready");
     describe_gauge!("meridian_channels", "Channels followed, by worker");
     describe_gauge!("meridian_subscriptions", "Subscriptions now, by worker");
     describe_counter!("meridian_commands_total", "Commands read");

@@ -124,7 +124,9 @@ mod tests {
         };
         let zone = |names: &[&str]| Zone {
             regions: names.iter().map(|name| (*name).to_owned()).collect(),
-            bootstrap: None,
+            cluster: None,
+            partitions: None,
+            replication: None,
         };
         let log = |name: &str| LogName::parse(name).unwrap();
         let regions = Regions {

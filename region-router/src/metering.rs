@@ -25,6 +25,7 @@ pub(crate) struct Metering {
     /// The backplane's latency: one `apply`, of however many events.
     pub(crate) apply_seconds: Histogram,
     pub(crate) unwritten_bytes: Gauge,
+    paused: Gauge,
     window_short: Gauge,
 }
 
@@ -61,8 +62,14 @@ impl Metering {
             commit_seconds: histogram!("meridian_router_commit_seconds", &labels),
             apply_seconds: histogram!("meridian_router_apply_seconds", &labels),
             unwritten_bytes: gauge!("meridian_router_unwritten_bytes", &labels),
+            paused: gauge!("meridian_router_paused", &labels),
             window_short: gauge!("meridian_router_window_short", &labels),
         }
+    }
+
+    /// 1 while the partition does not move.
+    pub(crate) fn paused(&self, paused: bool) {
+        self.paused.set(if paused { 1.0 } else { 0.0 });
     }
 
     /// 1 while the window's W records cover less than the stated horizon.

@@ -1,6 +1,7 @@
 //! What a router says of itself: for each partition where it stands and why it does not move. Readers
 //! only; nothing here decides anything.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use meridian_core::lag::{Lag, PartitionLag};
@@ -46,6 +47,19 @@ pub enum Pause {
     Repairing,
     /// The worker failed and is started again.
     Restarting,
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LogUnavailable => "the log does not answer",
+            Self::HistoryUnavailable => "the history does not answer",
+            Self::BackplaneUnavailable => "the backplane does not answer",
+            Self::UnwrittenFull => "events that the history has not stored are at their bound",
+            Self::Repairing => "the backplane is being repaired",
+            Self::Restarting => "the worker failed and is started again",
+        })
+    }
 }
 
 /// Why a log must not be followed. Going on would guess, and lose events silently.

@@ -54,7 +54,7 @@ test('a page without a demo follows, publishes and explains', async (t) => {
   await close();
 });
 
-for (const transport of ['webtransport', 'websocket']) {
+for (const transport of ['webtransport', 'websocket', 'sse', 'longpoll']) {
   test(`the SDK over ${transport}: publish, history, and a crash without a loss`, async (t) => {
     const held = await started(t);
     const { page, close } = await open(browser, `${held.node.admin}/`);

@@ -9,7 +9,6 @@ use crate::client::{next_ids, token};
 use crate::node::{eventually_async, in_time};
 use crate::servers::{Regions, Setup};
 
-const ONE: Setup = Setup { kafka: 1, regions: 1, kafka_lines: "" };
 const CHANNEL: &str = "room:away";
 
 /// Publishes until it is taken; no refusal says anything but this.
@@ -29,7 +28,7 @@ async fn taken(regions: &Regions, id: &str, refused: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_that_starts_while_a_server_is_away_goes_on_when_it_is_back() {
-    let mut regions = Regions::start_with(ONE).await;
+    let mut regions = Regions::start_with(Setup::ONE).await;
     let connect = async |regions: &Regions| {
         let door = regions.door(1, Transport::WebSocket).token(token("reader"));
         door.transport(Choice::Only(Transport::WebSocket)).connect().await.expect("a connection")

@@ -20,7 +20,9 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, FutureProducer, FutureRecord, Producer as _, ThreadedProducer,
+};
 use rdkafka::{ClientConfig, Offset as At, TopicPartitionList};
 use serde_json::{Value, json};
 
@@ -47,7 +49,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let stack = Stack::start(Counts { kafka: 1, ..Counts::default() });
-        make_topic(&stack).await;
+        make_topic(&stack, TOPIC, PARTITIONS).await;
         Self::beside(Arc::new(stack), "n1").await
     }
 
@@ -151,11 +153,18 @@ impl Drop for World {
     }
 }
 
-async fn make_topic(stack: &Stack) {
+pub(crate) async fn make_topic(stack: &Stack, name: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> = client(stack).create().expect("a client");
-    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
     assert!(made[0].is_ok(), "{made:?}");
+}
+
+/// A record of a topic.
+pub(crate) async fn produce(stack: &Stack, topic: &str, key: &str, payload: &str) {
+    let producer: FutureProducer = client(stack).create().expect("a producer");
+    let record = FutureRecord::to(topic).key(key).payload(payload);
+    producer.send(record, Duration::from_secs(30)).await.expect("produced");
 }
 
 fn client(stack: &Stack) -> ClientConfig {
@@ -375,7 +384,7 @@ async fn a_bridge_whose_name_another_takes_ends_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_bridged_reaches_clients_of_every_region() {
     let mut regions = Regions::start().await;
-    make_topic(&regions.stack).await;
+    make_topic(&regions.stack, TOPIC, PARTITIONS).await;
     let route = format!(
         "[bridge.routes.orders]\ntopic = '{TOPIC}'\ntenant = 'acme'\nchannel = 'room:{{key}}'\nfields = ['/n']\n"
     );

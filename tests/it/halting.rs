@@ -13,7 +13,6 @@ use crate::client::{next_ids, token};
 use crate::node::{eventually_async, in_time};
 use crate::servers::{Regions, Setup};
 
-const ONE: Setup = Setup { kafka: 1, regions: 1, kafka_lines: "" };
 const CHANNEL: &str = "room:halted";
 const TOPIC: &str = "meridian.global.1";
 
@@ -99,7 +98,7 @@ async fn recreate(regions: &Regions, topic: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recreated_topic_halts_the_region_until_the_next_epoch() {
-    let mut regions = Regions::start_with(ONE).await;
+    let mut regions = Regions::start_with(Setup::ONE).await;
     let writer = connect(&regions, "writer").await;
     let mut live = writer.subscribe(CHANNEL, From::Now).await.expect("a subscription");
     let a = publish(&writer, "a").await;
@@ -136,7 +135,7 @@ async fn a_recreated_topic_halts_the_region_until_the_next_epoch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lost_its_tail_and_grew_again_halts_the_region() {
-    let mut regions = Regions::start_with(ONE).await;
+    let mut regions = Regions::start_with(Setup::ONE).await;
     let writer = connect(&regions, "writer").await;
     let mut live = writer.subscribe(CHANNEL, From::Now).await.expect("a subscription");
     let a = publish(&writer, "a").await;
@@ -176,18 +175,36 @@ async fn a_log_that_lost_its_tail_and_grew_again_halts_the_region() {
 /// The halt that one router noted holds for the region until a router goes on with that partition.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_noted_halt_is_over_once_a_router_goes_on() {
-    let mut regions = Regions::start_with(ONE).await;
+    let mut regions = Regions::start_with(Setup::ONE).await;
     assert_eq!(refusal(&regions, "a").await, None);
+    let topic = "shop.halted";
+    crate::bridge::make_topic(&regions.stack, topic, 1).await;
+    let route = format!(
+        "[bridge.routes.orders]\ntopic = '{topic}'\ntenant = 'acme'\nchannel = 'room:{{key}}'\nfields = ['']\n"
+    );
+    regions.add_bridge("bridge1", 1, &route).await;
+    let client = connect(&regions, "reader").await;
+    let mut bridged = client.subscribe("room:k", From::Now).await.expect("a subscription");
     let noted = "INSERT INTO meridian.halts (log_id, epoch, partition, why) \
                  SELECT id, 1, 3, 'a test' FROM meridian.logs";
     regions.sql(1, noted).await;
     all_halted(&regions).await;
     regions.tells("edge1", "partition 3: a test").await;
     regions.tells("router1", "another router of the region halted the log: a test").await;
+    eventually_async("the bridge to know", || async {
+        let metrics = regions.asked("bridge1", "/metrics").await.body;
+        metrics.contains("meridian_log_halted{log=\"global\"} 1").then_some(())
+    })
+    .await;
+    crate::bridge::produce(&regions.stack, topic, "k", "1").await;
+    regions.tells("bridge1", "the log: ").await;
+    assert!(bridged.try_next().is_none(), "nothing is bridged into a halted log");
     regions.kill("router1");
     regions.revive("router1").await;
     let taken = || async { refusal(&regions, "b").await.is_none().then_some(()) };
     eventually_async("publishes", taken).await;
+    let event = in_time("what was bridged", bridged.next()).await;
+    assert!(matches!(event, Some(Update::Event(_))), "{event:?}");
     tokio::time::timeout(Duration::from_secs(5), regions.tells("edge1", "\"degraded\":false"))
         .await
         .expect("nothing is missed any more");

@@ -143,6 +143,42 @@ async fn the_newest_events_come_with_the_first_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_greeting_tells_where_each_channel_begins_and_waits_for_nothing() {
+    let node = Node::start("").await;
+    let mut writer = writer(&node).await;
+    let first = answer(&ask(&node, "channel=room:a&channel=room:b")).await;
+    writer.publish("room:a", "e1").await;
+    for version in VERSIONS {
+        let query = format!("{}&greet=true", next(&first));
+        let began = Instant::now();
+        let greeted = answer(&ask(&node, &query).over(version)).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "it does not wait");
+        let messages = greeted["messages"].as_array().expect("messages");
+        assert_eq!(messages[0]["connected"]["user"], "reader", "{greeted}");
+        let begins: Vec<_> = messages
+            .iter()
+            .filter_map(|message| message.get("subscribed"))
+            .map(|at| {
+                (
+                    at["channel"].clone(),
+                    format!("{}.{}", at["stream"].as_str().unwrap(), at["offset"]),
+                )
+            })
+            .collect();
+        let held = |channel: &str| {
+            (json!(channel), first["cursors"][channel].as_str().unwrap().to_owned())
+        };
+        assert!(begins.contains(&held("room:a")) && begins.contains(&held("room:b")), "{greeted}");
+        assert_eq!((begins.len(), ids(&greeted)), (2, vec!["e1".to_owned()]));
+        // Nothing behind it: still at once, and without any channel as well.
+        let rest =
+            answer(&ask(&node, &format!("{}&greet=true", next(&greeted))).over(version)).await;
+        let none = answer(&ask(&node, "greet=true").over(version)).await;
+        assert_eq!((ids(&rest).len(), none["messages"].as_array().map(Vec::len)), (0, Some(1)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_token_subscribes_to_is_polled_as_well() {
     let node = Node::start("").await;
     let mut writer = writer(&node).await;

@@ -25,6 +25,7 @@ macro_rules! on_both {
 }
 
 mod acks;
+mod across;
 mod auth;
 mod authoriser;
 mod away;
@@ -41,6 +42,7 @@ mod drain;
 mod epochs;
 mod es256;
 mod event_stream;
+mod far;
 mod fuzz;
 mod halting;
 mod help;
@@ -50,9 +52,11 @@ mod issuers;
 mod logs;
 mod long_poll;
 mod loris;
+mod losses;
 mod matrix;
 mod moves;
 mod node;
+mod outages;
 mod paused;
 mod peer;
 mod polling;
@@ -73,16 +77,20 @@ mod seed;
 mod servers;
 mod slow;
 mod stateless_reset;
+mod stores;
 mod subscribe;
 mod takeover;
 mod ticket;
 mod tls;
 mod token;
 mod two_regions;
+mod wanderers;
 mod web;
 mod webtransport;
 mod window;
+mod wire;
 mod witnesses;
+mod zones;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

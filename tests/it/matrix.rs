@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use meridian_client::Transport;
 use meridian_core::auth::{
@@ -20,6 +21,7 @@ use crate::client::{claims, now_ms, signed};
 use crate::node::{BASE, Node};
 use crate::peer::Peer;
 use crate::request::Request;
+use crate::web::{Ask, VERSIONS};
 
 /// A namespace for each rule that the base has none for.
 const MORE: &str = "[namespaces.allowed]\nsubscribe = ['permission:read']\npublish = ['permission:write']\n\
@@ -217,6 +219,97 @@ async fn everyone_publishes_over_http_what_the_policies_say_and_no_more() {
                 assert_eq!((answer.status, &answer.body), (403, &nowhere.body), "{channel}");
                 assert_eq!(headers(&answer), headers(&nowhere), "{channel}");
             }
+        }
+    }
+}
+
+/// Requests that read a channel.
+const READS: [&str; 4] = [
+    "/v1/sse?channel={}",
+    "/v1/poll?channel={}&wait_ms=1",
+    "/v1/channels/{}/latest",
+    "/v1/channels/{}/events?after=1.global.1.0.0",
+];
+
+/// A refusal without what is of its request alone; `None`: it was not refused.
+async fn refusal(ask: &Ask, channel: &str) -> Option<(u16, String, Vec<(String, String)>)> {
+    let answer = ask.send().await;
+    if answer.status == 200 {
+        return None;
+    }
+    let told = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !["date", "content-length"].contains(&name.as_str()));
+    let told = told.map(|(name, value)| (name.to_string(), format!("{value:?}"))).collect();
+    let (status, body) = answer.whole().await;
+    Some((status, body.to_string().replace(channel, "CHANNEL"), told))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everyone_reads_over_http_what_the_policies_say_and_no_more() {
+    let world = World::new().await;
+    let (mut allowed, mut refused) = (0, 0);
+    for holder in TENANTS.iter().flat_map(|tenant| world.holders(tenant)) {
+        for (n, read) in READS.iter().enumerate() {
+            let ask = |channel: &str, turn: usize| {
+                let ask = Ask::get(&world.node, &read.replace("{}", channel)).token(&holder.token);
+                ask.over(VERSIONS[turn % VERSIONS.len()])
+            };
+            for (m, channel) in world.channels.iter().enumerate() {
+                let (what, name) = (format!("{} {read} {channel}", holder.name), channel.as_str());
+                let answer = refusal(&ask(name, n + m), name).await;
+                if world.may(&holder, Action::Subscribe, channel) {
+                    allowed += 1;
+                    let told =
+                        answer.as_ref().is_none_or(|(_, body, _)| !body.contains("forbidden"));
+                    assert!(told, "{what}: {answer:?}");
+                } else {
+                    refused += 1;
+                    let nowhere = refusal(&ask(NOWHERE, n + m), NOWHERE).await;
+                    assert!(
+                        nowhere.as_ref().is_some_and(|(status, ..)| *status == 403),
+                        "{what}: {nowhere:?}"
+                    );
+                    assert_eq!(answer, nowhere, "{what}");
+                }
+            }
+        }
+    }
+    assert!(allowed > 100 && refused > 200, "{allowed} {refused}");
+}
+
+/// The middle of many.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+on_both! {
+    async fn what_is_forbidden_takes_no_longer_than_what_is_not_there(transport: Transport) {
+        const TIMES: usize = 300;
+        let world = World::new().await;
+        // There is something in it, that a store would have to be asked for.
+        let insider = holder("insider", "acme", world.holding(&[Rule::Role("insider".into())]));
+        let mut insider = Peer::connect(&world.node, transport, &insider.token).await;
+        for n in 0..50 {
+            insider.publish("closed:olaf", &n.to_string()).await;
+        }
+        let stranger = holder("nothing", "acme", world.holding(&[]));
+        let mut peer = Peer::connect(&world.node, transport, &stranger.token).await;
+        for (command, _) in COMMANDS {
+            let (mut forbidden, mut absent) = (Vec::new(), Vec::new());
+            for _ in 0..TIMES {
+                for (channel, times) in [("closed:olaf", &mut forbidden), (NOWHERE, &mut absent)] {
+                    let began = Instant::now();
+                    error(&mut peer, command, channel).await.expect("a refusal");
+                    times.push(began.elapsed());
+                }
+            }
+            let (forbidden, absent) = (median(forbidden), median(absent));
+            let ratio = forbidden.as_secs_f64() / absent.as_secs_f64();
+            println!("{command}: {forbidden:?} forbidden, {absent:?} absent");
+            assert!((0.67..1.5).contains(&ratio), "{command}: {forbidden:?} against {absent:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_paused_past_its_session_changes_nothing_when_it_wakes() {
-    let mut regions = Regions::start_with(Setup { kafka: 1, regions: 1, kafka_lines: "" }).await;
+    let mut regions = Regions::start_with(Setup::ONE).await;
     regions.add_router("router11", 1).await;
     let halves = async |regions: &Regions| {
         for name in ["router1", "router11"] {

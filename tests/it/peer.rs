@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use meridian_client::{Transport, raw};
+use meridian_client::{Transport, Trust, raw};
 use serde_json::{Value, json};
 
 use crate::node::{Node, in_time};
@@ -54,6 +54,16 @@ impl Opening {
     /// Opens it; the error is the status with which it was refused, where there is one.
     pub(crate) async fn open(self, node: &Node, transport: Transport) -> Result<Peer, String> {
         let at = self.at.unwrap_or(node.client);
+        self.open_at(at, &node.trust(), transport).await
+    }
+
+    /// The same of a node that may be away.
+    pub(crate) async fn open_at(
+        self,
+        at: SocketAddr,
+        trust: &Trust,
+        transport: Transport,
+    ) -> Result<Peer, String> {
         let link = match transport {
             Transport::WebSocket => {
                 let mut options = raw::Options::new(at, format!("/v1/ws{}", self.query));
@@ -62,7 +72,7 @@ impl Opening {
                 Link::WebSocket(Box::new(opened.map_err(|error| format!("{error:?}"))?))
             }
             Transport::WebTransport => {
-                let endpoint = raw::Endpoint::new(&node.trust()).expect("a UDP socket");
+                let endpoint = raw::Endpoint::new(trust).expect("a UDP socket");
                 let url = format!("https://{at}/v1/wt{}", self.query);
                 let headers: Vec<_> =
                     self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();

@@ -1,23 +1,30 @@
 //! Two regions on real servers: one Kafka, a Redis and a Postgres for each region, and each region's
-//! edge and router as processes. Owns how they are configured, started, killed and started again.
+//! edge and router as processes, the second region's behind a slow link if wanted. Owns how they are
+//! configured, started, killed and started again.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use meridian_client::{Builder, CertificateHash, Choice, Client, Transport};
-use meridian_stack::{Counts, Stack};
+use meridian_stack::{Counts, Link, Packets, Stack};
 use serde_json::json;
 use sqlx::Connection as _;
+use tokio::runtime::Handle;
 
 use crate::client::token;
+use crate::far::Far;
 use crate::node::{LOOK_EVERY, eventually_async, eventually_within};
 use crate::request::Request;
 use crate::{SECRET, certificate, request};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_meridian");
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Of the log.
+pub(crate) const PARTITIONS: u32 = 8;
 /// A busy machine starts a broker's clients slowly.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,8 +36,12 @@ pub(crate) struct Regions {
     certificate: CertificateHash,
     clients: [SocketAddr; 2],
     kafka_lines: String,
+    /// Whether the first region's Redis is found by Sentinel.
+    watched: bool,
     /// By process.
     admins: HashMap<String, SocketAddr>,
+    /// Where the second region is, unless here.
+    far: Option<Far>,
 }
 
 /// What is started.
@@ -42,11 +53,18 @@ pub(crate) struct Setup {
     pub(crate) regions: usize,
     /// Lines of `[kafka]` besides.
     pub(crate) kafka_lines: &'static str,
+    /// The first region's Redis has a replica, the last `redisN`, which Sentinel promotes.
+    pub(crate) replica: bool,
+}
+
+impl Setup {
+    /// One region.
+    pub(crate) const ONE: Self = Self { kafka: 1, regions: 1, kafka_lines: "", replica: false };
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { kafka: 1, regions: 2, kafka_lines: "" }
+        Self { regions: 2, ..Self::ONE }
     }
 }
 
@@ -64,29 +82,47 @@ impl Regions {
 
     /// The same with other servers.
     pub(crate) async fn start_with(setup: Setup) -> Self {
-        let mut regions = Self::prepare_with(setup);
+        let mut regions = Self::prepare_with(setup, None);
+        regions.spawn_all(setup.regions).await;
+        regions
+    }
+
+    /// The same with the second region at the far end of a link, and Kafka at this one.
+    pub(crate) async fn start_over(link: Link) -> Self {
+        let setup = Setup::default();
+        let mut regions = Self::prepare_with(setup, Some(link));
+        regions.spawn_all(setup.regions).await;
+        regions
+    }
+
+    async fn spawn_all(&mut self, count: usize) {
         // The routers make the log; an edge that comes first would do as well.
         for kind in ["router", "edge"] {
-            for region in 1..=setup.regions {
-                regions.spawn(&format!("{kind}{region}")).await;
+            for region in 1..=count {
+                self.spawn(&format!("{kind}{region}")).await;
             }
         }
-        regions
     }
 
     /// Starts the servers, and configures what is to run on them: `revive` starts that.
     pub(crate) fn prepare() -> Self {
-        Self::prepare_with(Setup::default())
+        Self::prepare_with(Setup::default(), None)
     }
 
-    fn prepare_with(setup: Setup) -> Self {
-        let Setup { kafka, regions: count, kafka_lines } = setup;
-        let each = u32::try_from(count).expect("a small number");
-        let counts = Counts { redis: each, postgres: each, kafka, ..Counts::default() };
-        let stack = Stack::start(counts);
+    fn prepare_with(setup: Setup, link: Option<Link>) -> Self {
+        let Setup { kafka, regions: count, kafka_lines, replica } = setup;
+        let each = if link.is_some() { 1 } else { u32::try_from(count).expect("a small number") };
+        let replicas = u32::from(replica);
+        let (redis, sentinel) = (each + replicas, replicas);
+        let counts = Counts { redis, sentinel, postgres: each, kafka, ..Counts::default() };
+        let (stack, near) = match &link {
+            Some(link) => (Stack::start_near(link, counts), link.near()),
+            None => (Stack::start(counts), LOOPBACK),
+        };
+        let far = link.map(Far::start);
         let dir = tempfile::tempdir().expect("a directory");
         let certificate = certificate::write(dir.path());
-        let clients = [free_address(), free_address()];
+        let clients = [near, far.as_ref().map_or(LOOPBACK, Far::ip)].map(free_address);
         let replication = if kafka == 1 { 1 } else { 3 };
         let mut regions = Self {
             stack,
@@ -95,7 +131,9 @@ impl Regions {
             certificate,
             clients,
             kafka_lines: format!("replication = {replication}\n{kafka_lines}"),
+            watched: replica,
             admins: HashMap::new(),
+            far,
         };
         for region in 1..=count {
             regions.configure(&format!("edge{region}"), region);
@@ -124,6 +162,30 @@ impl Regions {
             .transport(Choice::Only(transport))
             .reconnect_delay(Duration::from_millis(50), Duration::from_millis(500))
             .connect_timeout(Duration::from_secs(30))
+    }
+
+    /// Connects a client that is where a region (1 or 2) is, wherever it goes.
+    pub(crate) async fn connect(&self, region: usize, door: Builder) -> Client {
+        let connected = self.place(region).spawn(door.connect()).await;
+        connected.expect("nobody aborts it").expect("a connection")
+    }
+
+    /// Where a region's clients are.
+    pub(crate) fn place(&self, region: usize) -> Handle {
+        match self.far_of(region) {
+            Some(far) => far.clients().clone(),
+            None => Handle::current(),
+        }
+    }
+
+    /// Ends everything; what came to the link.
+    pub(crate) fn close(mut self) -> Packets {
+        self.end_processes();
+        self.far.take().expect("a region behind a link").close()
+    }
+
+    fn far_of(&self, region: usize) -> Option<&Far> {
+        self.far.as_ref().filter(|_| region == 2)
     }
 
     fn url(&self, region: usize) -> String {
@@ -164,12 +226,19 @@ impl Regions {
 
     /// Starts another edge of a region, say `edge11` beside `edge1`; where its clients connect.
     pub(crate) async fn add_edge(&mut self, name: &str, region: usize) -> SocketAddr {
+        let own = self.configure_edge(name, region);
+        self.spawn(name).await;
+        own
+    }
+
+    /// Configures another edge of a region, to be started by `revive`.
+    pub(crate) fn configure_edge(&mut self, name: &str, region: usize) -> SocketAddr {
         self.configure(name, region);
-        let (usual, own) = (self.clients[region - 1], free_address());
+        let usual = self.clients[region - 1];
+        let own = free_address(usual.ip());
         let text = std::fs::read_to_string(self.config(name)).expect("a file of ours");
         let text = text.replace(&format!("client = '{usual}'"), &format!("client = '{own}'"));
         std::fs::write(self.config(name), text).expect("a file of ours");
-        self.spawn(name).await;
         own
     }
 
@@ -186,10 +255,15 @@ impl Regions {
     /// Starts a bridge with these routes.
     pub(crate) async fn add_bridge(&mut self, name: &str, region: usize, routes: &str) {
         self.configure(name, region);
+        self.append(name, routes);
+        self.spawn(name).await;
+    }
+
+    /// Adds sections to the configuration of a process that is not started yet.
+    pub(crate) fn append(&self, name: &str, sections: &str) {
         let config = self.config(name);
         let text = std::fs::read_to_string(&config).expect("a file of ours");
-        std::fs::write(&config, text + routes).expect("a file of ours");
-        self.spawn(name).await;
+        std::fs::write(&config, text + sections).expect("a file of ours");
     }
 
     /// Has a process end in order, and waits for that.
@@ -233,7 +307,7 @@ impl Regions {
     /// Runs another command on a process's configuration; what it printed.
     pub(crate) fn run(&self, arguments: &[&str], name: &str) -> String {
         let config = self.config(name);
-        let done = command().args(arguments).arg("--config").arg(config).output();
+        let done = self.meridian(name).args(arguments).arg("--config").arg(config).output();
         let done = done.expect("the built command starts");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).expect("text")
@@ -270,24 +344,32 @@ impl Regions {
     }
 
     fn configure(&mut self, name: &str, region: usize) {
-        let (stack, admin) = (&self.stack, free_address());
+        let admin = free_address(self.clients[region - 1].ip());
         self.admins.insert(name.to_owned(), admin);
-        let number = u32::try_from(region).expect("a small number");
-        let (redis, postgres) = (stack.redis(number), stack.postgres(number));
+        let (servers, number) = match self.far_of(region) {
+            Some(far) => (far.stack(), 1),
+            None => (&self.stack, u32::try_from(region).expect("a small number")),
+        };
+        let postgres = servers.postgres(number);
+        let redis = match self.watched && region == 1 {
+            true => format!("redis-sentinel://{}?sentinelServiceName=main", servers.sentinel(1)),
+            false => servers.redis(number).to_owned(),
+        };
         let postgres = postgres.split('?').next().unwrap_or(postgres);
         let text = format!(
             "[node]\nname = '{name}'\nregion = 'region-{region}'\n\
              [listen]\nclient = '{}'\nadmin = '{admin}'\nworkers = 2\n\
              [tls]\ncertificate = 'chain.pem'\nkey = 'key.pem'\nplain_tcp = true\n\
              [storage]\ndir = '{name}'\n\
-             [kafka]\nbootstrap = '{}'\npartitions = 8\n{}\n\
+             [kafka]\nbootstrap = '{}'\npartitions = {PARTITIONS}\n{}\n\
              [redis]\nurl = '{redis}'\n\
              [postgres]\nurl = '{postgres}'\nplain = true\n\
              [regions.region-1]\nurl = 'http://{}'\n[regions.region-2]\nurl = 'http://{}'\n\
              [[auth.keys]]\nid = 'main'\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n\
-             [namespaces.room]\nsubscribe = ['tenant']\npublish = ['tenant']\n",
+             [namespaces.room]\nsubscribe = ['tenant']\npublish = ['tenant']\n\
+             [namespaces.typing]\nclass = 'ephemeral'\nsubscribe = ['tenant']\npublish = ['tenant']\n",
             self.clients[region - 1],
-            stack.kafka(),
+            self.stack.kafka(),
             self.kafka_lines,
             self.clients[0],
             self.clients[1],
@@ -297,10 +379,15 @@ impl Regions {
 
     /// Has a process that is not started yet configured with these keys of `[node]` besides.
     pub(crate) fn amend_node(&self, name: &str, keys: &str) {
+        self.amend(name, "[node]\n", &format!("[node]\n{keys}\n"));
+    }
+
+    /// Has a process that is not started yet configured with other words.
+    pub(crate) fn amend(&self, name: &str, words: &str, others: &str) {
         let path = self.config(name);
         let text = std::fs::read_to_string(&path).expect("a file of ours");
-        std::fs::write(path, text.replacen("[node]\n", &format!("[node]\n{keys}\n"), 1))
-            .expect("ours");
+        assert!(text.contains(words), "{words} in {text}");
+        std::fs::write(path, text.replacen(words, others, 1)).expect("a file of ours");
     }
 
     /// What `GET /v1/regions` answers in a region.
@@ -317,15 +404,19 @@ impl Regions {
         line.rsplit(' ').next()?.parse().ok()
     }
 
+    /// The sum of a metric over all its labels in a process.
+    pub(crate) async fn sum(&self, name: &str, metric: &str) -> Option<f64> {
+        let answer = request::get(self.admins[name], "/metrics").await.ok()?;
+        let lines = answer.body.lines().filter(|line| line.starts_with(metric));
+        Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     fn config(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.toml"))
     }
 
     fn migrate(&self, region: usize) {
-        let config = self.config(&format!("router{region}"));
-        let done = command().arg("migrate").arg("--config").arg(config).output();
-        let done = done.expect("the built command starts");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        self.run(&["migrate"], &format!("router{region}"));
     }
 
     async fn spawn(&mut self, name: &str) {
@@ -354,7 +445,8 @@ impl Regions {
         let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let log = self.dir.path().join(format!("{name}.log"));
         let log = File::options().append(true).create(true).open(log).expect("a file of ours");
-        let child = command()
+        let child = self
+            .meridian(name)
             .arg(kind)
             .arg("--config")
             .arg(self.config(name))
@@ -365,14 +457,26 @@ impl Regions {
             .expect("the built command starts");
         self.processes.push(Process { name: name.to_owned(), child });
     }
+
+    /// The command, where the process of this name is.
+    fn meridian(&self, name: &str) -> Command {
+        match self.far.as_ref().filter(|far| far.has(self.admins[name])) {
+            Some(far) => bare(far.command(Path::new(PROGRAM))),
+            None => command(),
+        }
+    }
+
+    fn end_processes(&mut self) {
+        for mut process in self.processes.drain(..) {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+    }
 }
 
 impl Drop for Regions {
     fn drop(&mut self) {
-        for process in &mut self.processes {
-            let _ = process.child.kill();
-            let _ = process.child.wait();
-        }
+        self.end_processes();
         if std::thread::panicking() {
             for name in ["router1", "router2", "edge1", "edge2"] {
                 let log = self.log(name);
@@ -384,14 +488,21 @@ impl Drop for Regions {
 }
 
 fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+    bare(Command::new(PROGRAM))
+}
+
+fn bare(mut command: Command) -> Command {
     command.env_clear().stdin(Stdio::null());
     command
 }
 
-/// A port that is free for TCP and UDP now.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+/// A port that is free for TCP and UDP now, at an address. What is at a link's far end alone is free
+/// there as it is here.
+fn free_address(ip: IpAddr) -> SocketAddr {
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
-    UdpSocket::bind(address).map_or_else(|_| free_address(), |_| address)
+    match UdpSocket::bind(address) {
+        Ok(_) => SocketAddr::new(ip, address.port()),
+        Err(_) => free_address(ip),
+    }
 }

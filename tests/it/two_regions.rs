@@ -1,7 +1,7 @@
 //! Two regions on real servers: one order everywhere, cursors that are good in either, and what any
 //! killed part costs: nothing that was acknowledged.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meridian_client::{Client, From, Transport};
 use meridian_core::seams::AckReader as _;
@@ -12,11 +12,14 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::acks::{go_on_with_nothing_but_a_name, resumed_at, take_new};
 use crate::client::{go_on_elsewhere, next_ids, token};
-use crate::servers::Regions;
+use crate::servers::{Regions, Setup};
+use crate::stores::in_sync;
 use crate::witnesses::{Cast, Witnesses};
 
+const BROKERS: [&str; 3] = ["kafka1", "kafka2", "kafka3"];
+/// What may die. A broker takes a while to start: any of the three is one part of nine.
 const PARTS: [&str; 9] =
-    ["edge1", "edge2", "router1", "router2", "redis1", "redis2", "pg1", "pg2", "kafka1"];
+    ["edge1", "edge2", "router1", "router2", "redis1", "redis2", "pg1", "pg2", "broker"];
 
 /// After the last of a few faults every reader hears again within this: a session of the routers' group
 /// that has to end, a WebTransport client that learns of a dead node by its keep-alive, and Kafka's
@@ -86,7 +89,8 @@ fn plan() -> (u64, usize) {
     (seed, number("FAULTS").map_or(20, |faults| faults as usize))
 }
 
-/// What is killed next: each part once in a random order, then any; at times two at once.
+/// What is killed next: each part once in a random order, then any; at times two at once, but never two
+/// of the brokers.
 fn victims(random: &mut StdRng, once: &mut Vec<&'static str>) -> Vec<&'static str> {
     let any = |random: &mut StdRng| PARTS[random.random_range(0..PARTS.len())];
     let first = match once.len() {
@@ -94,11 +98,14 @@ fn victims(random: &mut StdRng, once: &mut Vec<&'static str>) -> Vec<&'static st
         left => once.swap_remove(random.random_range(0..left)),
     };
     let second = any(random);
+    let mut victims = vec![first];
     if second != first && random.random_range(0..4) == 0 {
-        vec![first, second]
-    } else {
-        vec![first]
+        victims.push(second);
     }
+    if let Some(part) = victims.iter_mut().find(|part| **part == "broker") {
+        *part = BROKERS[random.random_range(0..BROKERS.len())];
+    }
+    victims
 }
 
 /// Parts are killed at random moments and come back; publishers and readers of both regions go on
@@ -108,16 +115,21 @@ async fn any_part_may_be_killed_under_load() {
     let (seed, faults) = plan();
     println!("SEED={seed} FAULTS={faults}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut regions = Regions::start().await;
+    let mut regions = Regions::start_with(Setup { kafka: 3, ..Setup::default() }).await;
     let cast = Cast { publishers: 4, readers: 16, channels: 4, pace: Duration::from_millis(10) };
     let doors = |regions: &Regions, n: usize, transport| regions.door(1 + n / 2 % 2, transport);
     let witnesses = Witnesses::start_at(&|n, transport| doors(&regions, n, transport), &cast).await;
     let (mut once, mut done) = (PARTS.to_vec(), 0);
-    let (mut in_a_row, mut longest) = (0, Duration::ZERO);
+    let (mut in_a_row, mut longest, began) = (0, Duration::ZERO, Instant::now());
     while done < faults {
         progress(&witnesses, witnesses.acknowledged() + 50).await;
         let victims = victims(&mut random, &mut once);
-        println!("kills {} after {} events", victims.join(" and "), witnesses.acknowledged());
+        if victims.iter().any(|part| BROKERS.contains(part)) {
+            // A broker that died before would be a second one that lacks.
+            in_sync(&regions).await;
+        }
+        let (at, events) = (began.elapsed(), witnesses.acknowledged());
+        println!("{at:.1?}: kills {} after {events} events", victims.join(" and "));
         victims.iter().for_each(|part| regions.kill(part));
         tokio::time::sleep(Duration::from_millis(random.random_range(0..1_000))).await;
         // Servers first: a process that starts needs them.
@@ -136,7 +148,8 @@ async fn any_part_may_be_killed_under_load() {
         }
     }
     longest = longest.max(witnesses.caught_up(RECOVERY).await);
-    println!("the longest recovery took {longest:?}");
+    let each = began.elapsed() / u32::try_from(done).expect("a small number");
+    println!("the longest recovery took {longest:?}; {each:?} a fault");
     let verdict = witnesses.finish_at(&|n, transport| doors(&regions, n, transport)).await;
     println!("{verdict:?}");
     assert!(verdict.acknowledged > 50 * faults / 2, "{verdict:?}");

@@ -22,6 +22,9 @@ use crate::node::{Node, in_time};
 /// Every version that a node speaks.
 pub(crate) const VERSIONS: [Version; 3] = [Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
 
+/// Why nothing was answered.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 /// A request to be sent.
 #[derive(Clone)]
 pub(crate) struct Ask {
@@ -100,11 +103,16 @@ impl Ask {
     /// Sends it over a connection of its own and waits for the answer's head.
     pub(crate) async fn send(&self) -> Answer {
         let what = format!("the answer to {} {} over {:?}", self.method, self.path, self.version);
-        let sending: BoxFuture<'_, Answer> = match self.version {
+        in_time(&what, self.try_send()).await.unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
+    /// The same of a node that may be away.
+    pub(crate) async fn try_send(&self) -> Result<Answer, Failure> {
+        let sending: BoxFuture<'_, Result<Answer, Failure>> = match self.version {
             Version::HTTP_3 => Box::pin(self.send_quic()),
             _ => Box::pin(self.send_tcp()),
         };
-        in_time(&what, sending).await
+        sending.await
     }
 
     /// The whole answer.
@@ -112,23 +120,22 @@ impl Ask {
         self.send().await.whole().await
     }
 
-    async fn send_tcp(&self) -> Answer {
-        let stream = TokioIo::new(TcpStream::connect(self.at.0).await.expect("a connection"));
+    async fn send_tcp(&self) -> Result<Answer, Failure> {
+        let stream = TokioIo::new(TcpStream::connect(self.at.0).await?);
         let request = self.request(Full::new(self.body.clone()));
         let mut tasks = JoinSet::new();
         let response = if self.version == Version::HTTP_2 {
             let executor = TokioExecutor::new();
             let (mut sender, connection) =
-                hyper::client::conn::http2::handshake(executor, stream).await.expect("HTTP/2");
+                hyper::client::conn::http2::handshake(executor, stream).await?;
             tasks.spawn(async move { drop(connection.await) });
             sender.send_request(request).await
         } else {
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(stream).await.expect("HTTP/1.1");
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
             tasks.spawn(async move { drop(connection.await) });
             sender.send_request(request).await
         };
-        let (head, mut incoming): (_, Incoming) = response.expect("an answer").into_parts();
+        let (head, mut incoming): (_, Incoming) = response?.into_parts();
         let (put, body) = mpsc::channel(1);
         tasks.spawn(async move {
             while let Some(Ok(frame)) = incoming.frame().await {
@@ -138,10 +145,10 @@ impl Ask {
                 }
             }
         });
-        Answer { status: head.status.as_u16(), headers: head.headers, body, _tasks: tasks }
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, _tasks: tasks })
     }
 
-    async fn send_quic(&self) -> Answer {
+    async fn send_quic(&self) -> Result<Answer, Failure> {
         let trust = meridian_client::Trust::Hashes(vec![self.at.1]);
         let tls = trust.client_config(&[b"h3"]).expect("a configuration");
         let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).expect("TLS 1.3");
@@ -149,18 +156,18 @@ impl Ask {
         let endpoint = quinn::Endpoint::client(local).expect("a UDP socket");
         let config = quinn::ClientConfig::new(Arc::new(tls));
         let connecting = endpoint.connect_with(config, self.at.0, "localhost").expect("a dial");
-        let quic = connecting.await.expect("a connection");
+        let quic = connecting.await?;
         let h3 = h3_quinn::Connection::new(quic.clone());
-        let (mut driver, mut requests) = h3::client::new(h3).await.expect("HTTP/3");
+        let (mut driver, mut requests) = h3::client::new(h3).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { drop(driver.wait_idle().await) });
-        let mut stream = requests.send_request(self.request(())).await.expect("sent");
+        let mut stream = requests.send_request(self.request(())).await?;
         // A body that is too large may be refused before it is sent whole.
         if !self.body.is_empty() {
             let _ = stream.send_data(self.body.clone()).await;
         }
         let _ = stream.finish().await;
-        let response: Response<()> = stream.recv_response().await.expect("an answer");
+        let response: Response<()> = stream.recv_response().await?;
         let (head, ()) = response.into_parts();
         let (put, body) = mpsc::channel(1);
         tasks.spawn(async move {
@@ -171,7 +178,7 @@ impl Ask {
                 }
             }
         });
-        Answer { status: head.status.as_u16(), headers: head.headers, body, _tasks: tasks }
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, _tasks: tasks })
     }
 }
 
@@ -234,7 +241,11 @@ pub(crate) struct EventSource {
 impl EventSource {
     /// Opens a stream that must begin.
     pub(crate) async fn open(ask: &Ask) -> Self {
-        let answer = ask.send().await;
+        Self::of(ask.send().await).await
+    }
+
+    /// The stream of an answer, which must be one.
+    pub(crate) async fn of(answer: Answer) -> Self {
         if answer.status != 200 {
             panic!("not a stream: {:?}", answer.whole().await);
         }

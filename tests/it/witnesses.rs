@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use meridian_client::{Builder, Client, From, Publish, Subscription, Transport, Update};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ use crate::client::{builder, token};
 use crate::node::{LOOK_EVERY, Node};
 
 /// What ends a channel's record.
-const END: &str = "end";
+pub(crate) const END: &str = "end";
 
 /// How many of whom.
 pub(crate) struct Cast {
@@ -27,6 +28,9 @@ pub(crate) struct Cast {
 
 /// How the client of this number gets in.
 pub(crate) type Door<'a> = dyn Fn(usize, Transport) -> Builder + Sync + 'a;
+
+/// The same, and what opens its sockets.
+pub(crate) type Gate<'a> = dyn Fn(usize, Transport) -> (Builder, Handle) + Sync + 'a;
 
 /// Publishers and readers at work.
 pub(crate) struct Witnesses {
@@ -53,11 +57,11 @@ struct Published {
 }
 
 /// One reader's record.
-struct Received {
-    name: String,
-    channel: String,
-    ids: Vec<String>,
-    reconnects: u64,
+pub(crate) struct Received {
+    pub(crate) name: String,
+    pub(crate) channel: String,
+    pub(crate) ids: Vec<String>,
+    pub(crate) reconnects: u64,
 }
 
 /// What came of it all.
@@ -86,8 +90,12 @@ impl Witnesses {
 
     /// The same, each going where `door` says.
     pub(crate) async fn start_at(door: &Door<'_>, cast: &Cast) -> Self {
-        let channels: Vec<String> =
-            (0..cast.channels).map(|n| format!("room:record-{n}")).collect();
+        Self::start_from(&|n, transport| (door(n, transport), Handle::current()), cast).await
+    }
+
+    /// The same, each from where `gate` says.
+    pub(crate) async fn start_from(gate: &Gate<'_>, cast: &Cast) -> Self {
+        let channels = Self::names(cast.channels);
         let counters = |count| (0..count).map(|_| AtomicUsize::new(0)).collect();
         let tally = Arc::new(Tally {
             acknowledged: counters(cast.channels),
@@ -95,7 +103,7 @@ impl Witnesses {
         });
         let mut readers = JoinSet::new();
         for n in 0..cast.readers {
-            let client = client(door, n, "reader").await;
+            let client = client(gate, n, "reader").await;
             let channel = channels[channel_of(n, channels.len())].clone();
             let room = client.subscribe(&channel, From::Now).await.expect("a subscription");
             readers.spawn(read(n, client, room, tally.clone()));
@@ -103,7 +111,7 @@ impl Witnesses {
         let stop = CancellationToken::new();
         let mut publishers = JoinSet::new();
         for n in 0..cast.publishers {
-            let client = client(door, n, &format!("publisher-{n}")).await;
+            let client = client(gate, n, &format!("publisher-{n}")).await;
             let work = Publisher {
                 n,
                 client,
@@ -114,6 +122,16 @@ impl Witnesses {
             publishers.spawn(work.run(stop.clone()));
         }
         Self { channels, stop, tally, publishers, readers }
+    }
+
+    /// The channels that so many are.
+    pub(crate) fn names(channels: usize) -> Vec<String> {
+        (0..channels).map(|n| format!("room:record-{n}")).collect()
+    }
+
+    /// Has another reader's record compared as well: one that ends with the event `END`.
+    pub(crate) fn add_reader(&mut self, reading: impl Future<Output = Received> + Send + 'static) {
+        self.readers.spawn(reading);
     }
 
     /// How many publishes were acknowledged so far.
@@ -146,13 +164,18 @@ impl Witnesses {
     }
 
     /// The same, where the end is published through `door`.
-    pub(crate) async fn finish_at(mut self, door: &Door<'_>) -> Verdict {
+    pub(crate) async fn finish_at(self, door: &Door<'_>) -> Verdict {
+        self.finish_from(&|n, transport| (door(n, transport), Handle::current())).await
+    }
+
+    /// The same, from where `gate` says.
+    pub(crate) async fn finish_from(mut self, gate: &Gate<'_>) -> Verdict {
         self.stop.cancel();
         let mut published = Vec::new();
         while let Some(record) = self.publishers.join_next().await {
             published.push(record.expect("a publisher's record"));
         }
-        let client = client(door, 0, "ender").await;
+        let client = client(gate, 0, "ender").await;
         for channel in &self.channels {
             client.publish(Publish::json(channel, "1").id(END)).await.expect("the end");
         }
@@ -164,9 +187,10 @@ impl Witnesses {
     }
 }
 
-async fn client(door: &Door<'_>, n: usize, user: &str) -> Client {
-    let builder = door(n, transport(n)).token(token(user));
-    builder.request_timeout(Duration::from_secs(60)).connect().await.expect("a connection")
+async fn client(gate: &Gate<'_>, n: usize, user: &str) -> Client {
+    let (builder, place) = gate(n, transport(n));
+    let builder = builder.token(token(user)).request_timeout(Duration::from_secs(60));
+    place.spawn(builder.connect()).await.expect("nobody aborts it").expect("a connection")
 }
 
 struct Publisher {

@@ -13,7 +13,7 @@ locked() { # locked FILE CMD…: run under an exclusive lock that the servers do
   exec 9>&-
 }
 
-listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+listening() { (exec 3<>"/dev/tcp/${2:-127.0.0.1}/$1") 2>/dev/null; } # listening PORT [HOST]
 port() { # port NAME: the port of NAME in this DIR; reserved across parallel copies by mkdir
   local f=$dir/ports/$1 p
   if [ -e "$f" ]; then cat "$f"; return; fi

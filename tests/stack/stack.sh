@@ -10,7 +10,7 @@
 # Counts: STACK_REDIS=2 STACK_PG=2 STACK_KAFKA=1 (3 = replicated, min.insync.replicas=2),
 # STACK_REDIS_CLUSTER=0 (masters of one cluster: none or at least 3; cluster1 …),
 # STACK_SENTINEL=0 (watching redis1 by the name `main`; quorum 1; sentinel1 …).
-# STACK_PG_FSYNC=off|on, STACK_CACHE (broker jars, default target/stack), STACK_TIMEOUT=60 (seconds to become ready).
+# STACK_KAFKA_HOST=127.0.0.1 (the brokers' own address). STACK_PG_FSYNC=off|on, STACK_CACHE (broker jars, default target/stack), STACK_TIMEOUT=60 (seconds to become ready).
 # Ports stay the same for a DIR until `down`, so a killed server comes back at its address.
 set -euo pipefail
 
@@ -21,6 +21,7 @@ kit=${STACK_TEMPLATES:-$here/templates}
 cache=${STACK_CACHE:-$here/../../target/stack}
 n_redis=${STACK_REDIS:-2} n_pg=${STACK_PG:-2} n_kafka=${STACK_KAFKA:-1}
 n_cluster=${STACK_REDIS_CLUSTER:-0} n_sentinel=${STACK_SENTINEL:-0}
+host=${STACK_KAFKA_HOST:-127.0.0.1}
 limit=${STACK_TIMEOUT:-60}
 jvm=(-Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto)
 
@@ -51,13 +52,13 @@ install_kafka() {
     -DoutputDirectory="$jars/lib" -DincludeScope=runtime >&2
   # Format once: the checkpoint (feature levels) is the same for every cluster; the ids are not.
   local t=$jars/seed; mkdir -p "$t"
-  render kafka.properties.in ID=1 VOTERS=1@127.0.0.1:1 PORT=2 CPORT=1 DATA="$t/data" RF=1 MINISR=1 SESSION=1000 >"$t/p"
+  render kafka.properties.in ID=1 VOTERS=1@127.0.0.1:1 HOST=127.0.0.1 PORT=2 CPORT=1 DATA="$t/data" RF=1 MINISR=1 SESSION=1000 >"$t/p"
   java "${jvm[@]}" -cp "$jars/lib/*" kafka.tools.StorageTool format \
     -t "$(random_id)" -c "$t/p" >"$t/log" 2>&1 || { cat "$t/log" >&2; die "format failed"; }
   # Class archive: halves JVM start. Written by a throw-away broker as it exits.
   local d; d=$(mktemp -d); local ok=1
   ( cdsflag="-XX:ArchiveClassesAtExit=$jars/kafka.jsa"; n_redis=0 n_pg=0 n_kafka=1 n_cluster=0 n_sentinel=0
-    dir=$d; mkdir -p "$d"; start kafka1 && wait_all && stop kafka1 TERM 30; release_ports ) || ok=0
+    host=127.0.0.1 dir=$d; mkdir -p "$d"; start kafka1 && wait_all && stop kafka1 TERM 30; release_ports ) || ok=0
   rm -rf "$d"
   [ $ok = 1 ] || rm -f "$jars/kafka.jsa"
   touch "$jars/.done"
@@ -140,7 +141,7 @@ start() {
     [ "$n_kafka" -lt 3 ] || { rf=3; isr=2; ses=2000; }
     for i in $(seq "$n_kafka"); do voters+=${voters:+,}$i@127.0.0.1:$(port "ctl$i"); done
     p=$(port "$n"); cp=$(port "ctl$id")
-    render kafka.properties.in ID="$id" VOTERS="$voters" PORT="$p" CPORT="$cp" DATA="$d/data" \
+    render kafka.properties.in ID="$id" VOTERS="$voters" HOST="$host" PORT="$p" CPORT="$cp" DATA="$d/data" \
       RF=$rf MINISR=$isr SESSION=$ses >"$d/server.properties"
     if [ ! -e "$d/data/meta.properties" ]; then
       [ -e "$dir/cluster.id" ] || random_id >"$dir/cluster.id"
@@ -181,7 +182,7 @@ ready() {
     if [ -e "$dir/cluster.made" ]; then [[ $(ask_redis "$n" cluster info) == *cluster_state:ok* ]]
     else [ "$(ask_redis "$n" ping)" = PONG ]; fi ;;
   pg*) "$(pg_bin)/pg_isready" -q -h 127.0.0.1 -p "$(port "$n")" ;;
-  kafka*) grep -qs "Kafka Server started" "$dir/$n/log" && listening "$(port "$n")" ;; # KRaft binds only when unfenced
+  kafka*) grep -qs "Kafka Server started" "$dir/$n/log" && listening "$(port "$n")" "$host" ;; # KRaft binds only when unfenced
   esac
 }
 wait_ready() {
@@ -205,7 +206,7 @@ write_env() {
       cluster*) echo "CLUSTER${i}_URL=redis://127.0.0.1:$(port "$n")" ;;
       sentinel*) echo "SENTINEL${i}=127.0.0.1:$(port "$n")" ;;
       pg*) echo "PG${i}_URL=postgres://postgres@127.0.0.1:$(port "$n")/postgres?sslmode=disable" ;;
-      kafka*) b+=${b:+,}127.0.0.1:$(port "$n") ;;
+      kafka*) b+=${b:+,}$host:$(port "$n") ;;
       esac
     done
     [ -z "$b" ] || { echo "KAFKA_BOOTSTRAP=$b"; echo "KAFKA_CLUSTER_ID=$(cat "$dir/cluster.id")"; }
@@ -214,7 +215,7 @@ write_env() {
 }
 up() {
   local n
-  printf '%s %s %s %s %s\n' "$n_redis" "$n_pg" "$n_kafka" "$n_cluster" "$n_sentinel" >"$dir/counts"
+  printf '%s %s %s %s %s %s\n' "$n_redis" "$n_pg" "$n_kafka" "$n_cluster" "$n_sentinel" "$host" >"$dir/asked"
   for n in $(names | grep kafka || true) $(names | grep -v kafka || true); do start "$n"; done # slowest first
   wait_all
   make_cluster
@@ -252,7 +253,7 @@ cdsflag=
 [ "$cmd" != install ] || { sock=/tmp; install; exit; }
 [ $# -ge 1 ] || die "DIR missing"
 mkdir -p "$1"; dir=$(cd "$1" && pwd -P)
-if [ "$cmd" != up ] && [ -e "$dir/counts" ]; then read -r n_redis n_pg n_kafka n_cluster n_sentinel <"$dir/counts"; fi
+if [ "$cmd" != up ] && [ -e "$dir/asked" ]; then read -r n_redis n_pg n_kafka n_cluster n_sentinel host <"$dir/asked"; fi
 sock=$dir
 if [ ${#dir} -ge 85 ]; then # a socket path holds 107 bytes
   [ -e "$dir/sockdir" ] || mktemp -d /tmp/ss.XXXXXX >"$dir/sockdir"
@@ -268,7 +269,8 @@ status) jars=$(jars_of); status ;;
 start) jars=$(jars_of); start "$2"; wait_ready "$2" ;;
 kill) # gone means the port too: a dying process's threads hold it a moment longer
   kill -KILL "$(pid_of "$2")"
-  while pid_of "$2" >/dev/null || listening "$(port "$2")"; do sleep 0.01; done ;;
+  case $2 in kafka*) at=$host ;; *) at=127.0.0.1 ;; esac
+  while pid_of "$2" >/dev/null || listening "$(port "$2")" "$at"; do sleep 0.01; done ;;
 pause) kill -STOP "$(pid_of "$2")" ;;
 resume) kill -CONT "$(pid_of "$2")" ;;
 *) die "unknown command $cmd" ;;

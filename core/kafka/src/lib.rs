@@ -17,6 +17,7 @@ mod outbox;
 mod producer;
 mod reader;
 mod reading;
+mod single_flight;
 mod source;
 mod state;
 mod tails;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::cluster::{self, Bounds, Cluster, blocking};
 use crate::context::Context;
 use crate::reader::{Filled, Reader, Room};
+use crate::single_flight::SingleFlight;
 use crate::tails::Tails;
 
 /// A reader that stands right has the next record in this time, or is set up anew: librdkafka can stall
@@ -33,6 +34,8 @@ pub(crate) struct Reading {
     tails: Arc<Tails>,
     topic: Arc<str>,
     readers: Vec<Mutex<Reader>>,
+    /// By partition: one that has no leader costs only itself.
+    asked: Vec<SingleFlight<Bounds>>,
     request: Duration,
     watch: Duration,
 }
@@ -50,25 +53,24 @@ impl Reading {
         let reader =
             |partition| Mutex::new(Reader::new(consumer.clone(), topic.clone(), partition));
         let readers = (0..partitions).map(reader).collect();
-        Self { consumer, cluster, tails, topic, readers, request, watch }
+        let asked = (0..partitions).map(|_| SingleFlight::default()).collect();
+        Self { consumer, cluster, tails, topic, readers, asked, request, watch }
     }
 
-    /// A partition's bounds, asked of the broker.
+    /// A partition's bounds, asked of the broker after this call came. A broker that is away keeps one
+    /// request and its thread waiting, whoever asks.
     pub(crate) async fn bounds(&self, partition: u32) -> Result<Bounds, LogError> {
-        self.reader(partition)?;
+        let asked = self.asked.get(partition as usize).ok_or(LogError::Unavailable)?;
         let (cluster, topic) = (self.cluster.clone(), self.topic.clone());
-        let bounds = blocking(move || cluster.bounds(&topic, partition)).await;
-        match bounds {
-            Some(Ok(bounds)) => {
-                self.tails.advance(partition, bounds.end);
-                Ok(bounds)
-            }
-            Some(Err(error)) => {
-                tracing::debug!(%error, topic = &*self.topic, partition, "bounds are not known");
-                Err(LogError::Unavailable)
-            }
-            None => Err(LogError::Unavailable),
-        }
+        let request = move || {
+            let failed = |error: &KafkaError| {
+                tracing::debug!(%error, topic = &*topic, partition, "bounds are not known");
+            };
+            cluster.bounds(&topic, partition).inspect_err(failed).ok()
+        };
+        let bounds = asked.ask(request).await.ok_or(LogError::Unavailable)?;
+        self.tails.advance(partition, bounds.end);
+        Ok(bounds)
     }
 
     pub(crate) async fn read(

@@ -2,7 +2,7 @@
 //! and what is said when Postgres does not answer. Holds no statement.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use meridian_core::seams::{
@@ -34,6 +34,11 @@ pub struct PostgresHistory {
     log_id: OnceLock<i16>,
     /// Why this history can't be the log's, as the server said last.
     refused: Mutex<Option<String>>,
+    pools: Arc<Pools>,
+}
+
+/// The connections to one schema, which the histories of its logs share.
+struct Pools {
     writers: Pool,
     readers: Pool,
 }
@@ -43,9 +48,7 @@ impl PostgresHistory {
     /// of the log. Needs a tokio runtime.
     pub async fn open(options: Options, log: &Incarnation) -> Result<Self, OpenError> {
         let history = Self::resume(options, log)?;
-        let mut lent = history.writers.lend().await?;
-        history.adopt(&mut lent).await?;
-        lent.keep();
+        history.ask().await?;
         Ok(history)
     }
 
@@ -58,8 +61,25 @@ impl PostgresHistory {
         let (connect, patience) = (options.connect()?, options.patience);
         let writers = Pool::new(connect.clone(), patience, options.writers);
         let readers = Pool::new(connect, patience, options.readers);
+        Ok(Self::on(options, log, Arc::new(Pools { writers, readers })))
+    }
+
+    /// The history of another log in the same schema, on the same connections; as after `resume`.
+    pub fn beside(&self, log: &Incarnation) -> Self {
+        Self::on(self.options.clone(), log, self.pools.clone())
+    }
+
+    fn on(options: Options, log: &Incarnation, pools: Arc<Pools>) -> Self {
         let (log, log_id, refused) = (log.clone(), OnceLock::new(), Mutex::new(None));
-        Ok(Self { options, log, log_id, refused, writers, readers })
+        Self { options, log, log_id, refused, pools }
+    }
+
+    /// Asks the server whether this history is the log's.
+    pub async fn ask(&self) -> Result<(), OpenError> {
+        let mut lent = self.pools.writers.lend().await?;
+        self.adopt(&mut lent).await?;
+        lent.keep();
+        Ok(())
     }
 
     /// The newest incarnation of a log whose history this is; `None`: no router ever opened it.
@@ -92,7 +112,7 @@ impl PostgresHistory {
 
     /// A connection that writes, and the log's id.
     pub(crate) async fn lend_writer(&self) -> Result<(Lent<'_>, i16), sqlx::Error> {
-        self.lend(&self.writers).await
+        self.lend(&self.pools.writers).await
     }
 
     async fn lend<'a>(&self, pool: &'a Pool) -> Result<(Lent<'a>, i16), sqlx::Error> {
@@ -117,27 +137,24 @@ impl PostgresHistory {
 
     /// What tells this history from any other: of another server, and of a schema that was made anew.
     pub async fn identity(&self) -> Result<String, HistoryError> {
-        let mut lent = self.readers.lend().await.map_err(unavailable)?;
+        let mut lent = self.pools.readers.lend().await.map_err(unavailable)?;
         let identity = timeout_at(lent.until, read::identity(&mut lent)).await;
         lent.back(identity).map_err(unavailable)
     }
 
-    /// Ends all connections, once what runs on them is done.
+    /// Ends all connections, once what runs on them is done; also those of the histories `beside` it.
     pub async fn close(&self) {
-        self.writers.close().await;
-        self.readers.close().await;
+        self.pools.writers.close().await;
+        self.pools.readers.close().await;
     }
 
-    /// Streams of other logs are not in here.
-    fn is_mine(&self, stream: &Stream) -> bool {
-        if stream.log != self.log.log {
-            tracing::error!(%stream, log = %self.log.log, "asked a history of another log");
+    /// Other logs are not in here.
+    fn check(&self, log: &LogName) -> Result<(), HistoryError> {
+        if *log == self.log.log {
+            return Ok(());
         }
-        stream.log == self.log.log
-    }
-
-    fn check(&self, stream: &Stream) -> Result<(), HistoryError> {
-        if self.is_mine(stream) { Ok(()) } else { Err(HistoryError) }
+        tracing::error!(asked = %log, log = %self.log.log, "asked a history of another log");
+        Err(HistoryError)
     }
 
     async fn try_claim(&self, stream: &Stream, max_rows: usize) -> Result<Claim, sqlx::Error> {
@@ -169,7 +186,7 @@ impl PostgresHistory {
         from: ReadFrom,
         bounds: ReadBounds,
     ) -> Result<HistoryRead, sqlx::Error> {
-        let (mut lent, log_id) = self.lend(&self.readers).await?;
+        let (mut lent, log_id) = self.lend(&self.pools.readers).await?;
         let (until, asked) = (lent.until, (from, bounds));
         let channel = read::channel(&mut lent, log_id, key, stream, asked);
         let snapshot = timeout_at(until, channel).await;
@@ -195,12 +212,12 @@ impl PostgresHistory {
 #[async_trait]
 impl History for PostgresHistory {
     async fn claim(&self, stream: &Stream, max_window_rows: usize) -> Result<Claim, HistoryError> {
-        self.check(stream)?;
+        self.check(&stream.log)?;
         self.try_claim(stream, max_window_rows).await.map_err(unavailable)
     }
 
     async fn commit(&self, stream: &Stream, mut batch: Batch) -> Result<(), CommitError> {
-        self.check(stream).map_err(|_| CommitError::Unavailable)?;
+        self.check(&stream.log).map_err(|_| CommitError::Unavailable)?;
         for _ in 0..COMMIT_TRIES {
             match self.try_commit(stream, &batch).await {
                 Ok(Stored::Whole) => return Ok(()),
@@ -222,8 +239,10 @@ impl History for PostgresHistory {
 
     async fn heads(
         &self,
+        log: &LogName,
         keys: &[ChannelKey],
     ) -> Result<HashMap<ChannelKey, Position>, HistoryError> {
+        self.check(log)?;
         let (mut lent, log_id) = self.lend_writer().await.map_err(unavailable)?;
         let heads = timeout_at(lent.until, read::heads(&mut lent, log_id, keys)).await;
         lent.back(heads).map_err(unavailable)
@@ -234,7 +253,7 @@ impl History for PostgresHistory {
         stream: &Stream,
         above: Position,
     ) -> Result<Vec<ChannelKey>, HistoryError> {
-        self.check(stream)?;
+        self.check(&stream.log)?;
         let (mut lent, log_id) = self.lend_writer().await.map_err(unavailable)?;
         let until = lent.until;
         let changed = read::changed_above(&mut lent, log_id, stream, above);
@@ -246,7 +265,7 @@ impl History for PostgresHistory {
         &self,
         streams: &[Stream],
     ) -> Result<HashMap<Partition, Checkpoint>, HistoryError> {
-        streams.iter().try_for_each(|stream| self.check(stream))?;
+        streams.iter().try_for_each(|stream| self.check(&stream.log))?;
         let (mut lent, log_id) = self.lend_writer().await.map_err(unavailable)?;
         let until = lent.until;
         let found = read::checkpoints(&mut lent, log_id, streams);
@@ -261,7 +280,7 @@ impl History for PostgresHistory {
         from: ReadFrom,
         bounds: ReadBounds,
     ) -> Result<HistoryRead, HistoryError> {
-        self.check(stream)?;
+        self.check(&stream.log)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -301,7 +320,7 @@ impl History for PostgresHistory {
         &self,
         key: &AcknowledgedKey,
     ) -> Result<Option<Acknowledged>, HistoryError> {
-        let (mut lent, _) = self.lend(&self.readers).await.map_err(unavailable)?;
+        let (mut lent, _) = self.lend(&self.pools.readers).await.map_err(unavailable)?;
         let found = timeout_at(lent.until, read::acknowledged(&mut lent, key)).await;
         lent.back(found).map_err(unavailable)
     }

@@ -6,8 +6,8 @@ use super::limits::Limits;
 use super::reader::Section;
 use super::stores::{self, SecretText};
 use crate::bridge::{Condition, Fields, Filter, Kind, Pointer, Route, Template};
-use crate::policy::{CONTENT_TYPE_BYTES_MOST, DeliveryClass, HEADERS_MOST, Policies};
-use crate::vocabulary::{Channel, SourceName, Tenant};
+use crate::policy::{CONTENT_TYPE_BYTES_MOST, DeliveryClass, HEADERS_MOST, Policies, Policy};
+use crate::vocabulary::{Channel, LogName, SourceName, Tenant};
 
 /// What the bridge reads, and what it makes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +23,8 @@ pub struct Bridge {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeRoute {
     pub route: Route,
+    /// The log that its events are appended to: its namespace's zone.
+    pub zone: LogName,
     pub topic: String,
     /// `{topic}.dead-letter`
     pub dead_letter_topic: String,
@@ -66,9 +68,8 @@ fn route(
     let topic = required(section, "topic", topic);
     let tenant = required(section, "tenant", tenant);
     let channel = required(section, "channel", channel);
-    let event_bytes = channel
-        .as_ref()
-        .map(|channel| namespace(section, channel, policies).unwrap_or(limits.event_bytes));
+    let policy = channel.as_ref().map(|channel| namespace(section, channel, policies));
+    let policy = policy.map(Option::unwrap_or_default);
     let kind = section.parsed("kind", "publish", kind);
     let key = section.optional("key", Template::parse);
     if kind != Kind::Publish && !section.has("key") {
@@ -92,6 +93,7 @@ fn route(
     }
     let from_earliest = section.parsed("start", "earliest", start);
     let dead_letter_topic = section.optional("dead_letter_topic", self::topic);
+    let policy = policy?;
     let route = Route {
         name: SourceName::parse(name).ok()?,
         tenant: tenant?,
@@ -102,11 +104,12 @@ fn route(
         key,
         headers: headers.into_iter().collect(),
         content_type,
-        event_bytes: event_bytes?,
+        event_bytes: policy.event_bytes.min(limits.event_bytes),
     };
     let topic = topic?;
     let dead_letter_topic = dead_letter_topic.unwrap_or_else(|| format!("{topic}.dead-letter"));
-    Some(BridgeRoute { route, topic, dead_letter_topic, from_earliest })
+    let zone = policy.zone;
+    Some(BridgeRoute { route, zone, topic, dead_letter_topic, from_earliest })
 }
 
 fn required<T, E: std::fmt::Display>(
@@ -121,12 +124,12 @@ fn required<T, E: std::fmt::Display>(
     given
 }
 
-/// The namespace must exist and be stored in the log that the bridge writes; answers its largest payload.
+/// The namespace must exist and be stored; answers its policy.
 fn namespace(
     section: &mut Section<'_, '_>,
     channel: &Template,
     policies: &Policies,
-) -> Option<usize> {
+) -> Option<Policy> {
     let (namespace, _) = channel.prefix().split_once(':')?;
     let any = Channel::parse(&format!("{namespace}:x")).ok();
     let Some(policy) = any.and_then(|channel| policies.of(&channel).cloned()) else {
@@ -136,10 +139,7 @@ fn namespace(
     if policy.class == DeliveryClass::Ephemeral {
         section.fault("channel", "an `ephemeral` namespace stores nothing: it can't be bridged");
     }
-    if policy.zone.as_str() != "global" {
-        section.fault("channel", "only namespaces of the zone `global` can be bridged");
-    }
-    Some(policy.event_bytes)
+    Some(policy)
 }
 
 fn tenant(text: &str) -> Result<Template, String> {

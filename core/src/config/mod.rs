@@ -36,7 +36,7 @@ pub use network::{Network, NetworkError, Origin, OriginError, Origins};
 pub use node::{CertificateFiles, Listen, Log, LogFormat, Node, Storage, Tls};
 pub use quotas::{Quota, Quotas, Rate};
 pub use reader::KnownKey;
-pub use stores::{Kafka, Postgres, Redis, RegionStores, SecretText, Zone};
+pub use stores::{Kafka, Postgres, Redis, RegionStores, SecretText, Zone, ZoneCluster};
 pub use url::{ServiceUrl, ServiceUrlError};
 
 use crate::policy::Policies;

@@ -10,6 +10,9 @@ use super::reader::Section;
 use crate::vocabulary::LogName;
 
 const MAX_PARTITIONS: u64 = 1024;
+const MAX_REPLICATION: u64 = 9;
+/// The zone of namespaces that name none.
+const GLOBAL: &str = "global";
 const MAX_CONNECTIONS: usize = 256;
 
 /// A text that may hold a password. Its `Debug` does not show it.
@@ -69,8 +72,38 @@ pub struct RegionStores {
 pub struct Zone {
     /// Empty: every region.
     pub regions: BTreeSet<String>,
-    /// `None`: `kafka.bootstrap`.
-    pub bootstrap: Option<String>,
+    /// A cluster of its own; `None`: `kafka.bootstrap`, with `kafka.properties`.
+    pub cluster: Option<ZoneCluster>,
+    /// `None`: `kafka.partitions`.
+    pub partitions: Option<u32>,
+    /// `None`: `kafka.replication`.
+    pub replication: Option<u16>,
+}
+
+/// A zone's own Kafka cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneCluster {
+    pub bootstrap: String,
+    pub properties: BTreeMap<String, SecretText>,
+}
+
+impl Zone {
+    /// Whether a region consumes this log.
+    pub fn is_of(&self, region: &str) -> bool {
+        self.regions.is_empty() || self.regions.contains(region)
+    }
+
+    /// The Kafka that holds it, where `kafka` is the region's.
+    pub fn kafka(&self, kafka: &Kafka) -> Kafka {
+        let mut own = kafka.clone();
+        if let Some(cluster) = &self.cluster {
+            own.bootstrap.clone_from(&cluster.bootstrap);
+            own.properties.clone_from(&cluster.properties);
+        }
+        own.partitions = self.partitions.unwrap_or(own.partitions);
+        own.replication = self.replication.unwrap_or(own.replication);
+        own
+    }
 }
 
 impl SecretText {
@@ -124,21 +157,41 @@ pub(super) fn regions(root: &mut Section<'_, '_>) -> BTreeMap<String, Origin> {
 
 /// The zones beside `global`, by name.
 pub(super) fn zones(root: &mut Section<'_, '_>) -> BTreeMap<LogName, Zone> {
-    let given = root.named("zones", |name, section| {
-        let zone = Zone {
-            regions: section.list("regions", super::node::name).into_iter().collect(),
-            bootstrap: section.optional("bootstrap", brokers),
-        };
-        (name.to_owned(), zone)
-    });
+    let given = root.named("zones", |name, section| (name.to_owned(), zone(section)));
     let mut zones = BTreeMap::new();
     for (name, zone) in given {
-        match LogName::parse(&name) {
-            Ok(log) => drop(zones.insert(log, zone)),
-            Err(_) => root.fault(&format!("zones.{}", name.escape_debug()), "not a log's name"),
-        }
+        let fault = match LogName::parse(&name) {
+            Ok(log) if log.as_str() == GLOBAL => "the log `global` is every region's, by `[kafka]`",
+            Ok(log) => {
+                zones.insert(log, zone);
+                continue;
+            }
+            Err(_) => "not a log's name",
+        };
+        root.fault(&format!("zones.{}", name.escape_debug()), fault);
     }
     zones
+}
+
+fn zone(section: &mut Section<'_, '_>) -> Zone {
+    let regions = section.list("regions", super::node::name).into_iter().collect();
+    let properties: BTreeMap<_, _> = section.list("properties", property).into_iter().collect();
+    let given = !properties.is_empty();
+    let cluster = section
+        .optional("bootstrap", brokers)
+        .map(|bootstrap| ZoneCluster { bootstrap, properties });
+    if cluster.is_none() && given {
+        section.fault("properties", "belong to a cluster of the zone's own: name its `bootstrap`");
+    }
+    // 0 stands for the region's.
+    let partitions = section.number("partitions", 0, 0..=MAX_PARTITIONS) as u32;
+    let replication = section.number("replication", 0, 0..=MAX_REPLICATION) as u16;
+    Zone {
+        regions,
+        cluster,
+        partitions: (partitions > 0).then_some(partitions),
+        replication: (replication > 0).then_some(replication),
+    }
 }
 
 fn kafka(section: &mut Section<'_, '_>) -> Option<Kafka> {
@@ -147,7 +200,7 @@ fn kafka(section: &mut Section<'_, '_>) -> Option<Kafka> {
         bootstrap: String::new(),
         topic_prefix: section.parsed("topic_prefix", "meridian", super::node::name),
         partitions: section.number("partitions", 64, 1..=MAX_PARTITIONS) as u32,
-        replication: section.number("replication", 3, 1..=9) as u16,
+        replication: section.number("replication", 3, 1..=MAX_REPLICATION) as u16,
         properties: properties.into_iter().collect(),
     };
     let bootstrap = section.optional("bootstrap", brokers)?;

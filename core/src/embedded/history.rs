@@ -32,7 +32,7 @@ use crate::seams::{
     History, HistoryError, HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, Snapshot,
     WindowRow, unpack_window,
 };
-use crate::vocabulary::{ChannelKey, Offset, Partition, Position, Stream};
+use crate::vocabulary::{ChannelKey, LogName, Offset, Partition, Position, Stream};
 
 const STEPS: &[Step] = &[
     (1, "history", include_str!("../../../migrations/sqlite/history/0001_history.sql")),
@@ -194,6 +194,7 @@ impl History for SqliteHistory {
 
     async fn heads(
         &self,
+        _: &LogName,
         keys: &[ChannelKey],
     ) -> Result<HashMap<ChannelKey, Position>, HistoryError> {
         let mut heads = HashMap::with_capacity(keys.len());

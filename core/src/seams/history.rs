@@ -12,8 +12,8 @@ use async_trait::async_trait;
 
 use crate::feed::CurrentKey;
 use crate::vocabulary::{
-    ChannelKey, Cursor, Event, Offset, Partition, Position, SourcePartition, SourcePlace, Stream,
-    SubscriberName, Tenant, UserId,
+    ChannelKey, Cursor, Event, LogName, Offset, Partition, Position, SourcePartition, SourcePlace,
+    Stream, SubscriberName, Tenant, UserId,
 };
 
 pub use self::answer::Snapshot;
@@ -201,9 +201,10 @@ pub trait History: Send + Sync + 'static {
     /// Stores a batch.
     async fn commit(&self, stream: &Stream, batch: Batch) -> Result<(), CommitError>;
 
-    /// The heads of channels; those without one are absent.
+    /// The heads of a log's channels; those without one are absent.
     async fn heads(
         &self,
+        log: &LogName,
         keys: &[ChannelKey],
     ) -> Result<HashMap<ChannelKey, Position>, HistoryError>;
 
@@ -214,7 +215,7 @@ pub trait History: Send + Sync + 'static {
         above: Position,
     ) -> Result<Vec<ChannelKey>, HistoryError>;
 
-    /// The checkpoints of a log's partitions in an epoch.
+    /// The checkpoints of one log's partitions in an epoch.
     async fn checkpoints(
         &self,
         streams: &[Stream],

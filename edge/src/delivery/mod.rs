@@ -2,6 +2,7 @@
 //! after a position, and where a subscription starts. Never writes to a client.
 
 mod distributor;
+mod histories;
 mod jobs;
 mod logs;
 mod read;
@@ -12,6 +13,7 @@ mod tests;
 mod values;
 
 pub(crate) use distributor::{Distributor, HubInput, Interest};
+pub use histories::Histories;
 pub(crate) use jobs::{Hands, run_jobs};
 pub use logs::Logs;
 pub(crate) use read::{ReadError, read_after};

@@ -45,10 +45,32 @@ pub(crate) async fn read_after(
     after: Position,
     max_events: usize,
 ) -> Result<Read, ReadError> {
-    match read_hot(stores, key, stream, after, max_events).await {
-        Some(read) => Ok(read),
-        None => read_history(stores, key, stream, after, max_events).await,
+    if let Some(read) = read_hot(stores, key, stream, after, max_events).await {
+        return Ok(read);
     }
+    let read = read_history(stores, key, stream, after, max_events).await?;
+    Ok(if read.more { read } else { go_on_hot(stores, key, stream, read, max_events).await })
+}
+
+/// The history may be behind: what it ended with goes on with what only hot history has by now.
+async fn go_on_hot(
+    stores: &Stores,
+    key: &ChannelKey,
+    stream: &Stream,
+    mut read: Read,
+    max_events: usize,
+) -> Read {
+    let left = max_events.saturating_sub(read.events.len());
+    let hot = read_hot(stores, key, stream, read.position, left.max(1)).await;
+    let Some(hot) = hot.filter(|hot| !hot.events.is_empty()) else { return read };
+    let of_epoch = read.events.last().is_none_or(|last| last.stream.epoch == stream.epoch);
+    if left == 0 || !of_epoch {
+        read.more = true;
+        return read;
+    }
+    read.events.extend(hot.events);
+    (read.position, read.more) = (hot.position, hot.more);
+    read
 }
 
 /// Reads a page after `after`, for who must get to `towards`: a backplane that does not get there has

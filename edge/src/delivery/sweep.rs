@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use futures_util::stream::{StreamExt, iter};
 use meridian_core::seams::HotHead;
-use meridian_core::vocabulary::{ChannelKey, Partition, Position, Stream};
+use meridian_core::vocabulary::{ChannelKey, LogName, Partition, Position, Stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Hands, Stores};
 
-/// Each followed channel's head is compared within this time.
-pub(crate) const SWEEP: Duration = Duration::from_secs(5);
+/// Each followed channel's head is compared so often. What is lost is to be found within 5 s: the rest is for
+/// ticks that a busy machine lets come late, and for the reads.
+pub(crate) const SWEEP: Duration = Duration::from_secs(4);
 const STEPS: u32 = 20;
 /// Channels that are compared at once, at most.
 const BATCH: usize = 512;
@@ -37,9 +38,11 @@ pub(super) async fn sweep_heads(hands: Hands) {
         }
         let share = left.split_off(left.len() - left.len().div_ceil(step as usize));
         step -= 1;
-        for channels in share.chunks(BATCH) {
-            for (key, head) in heads(&hands.stores, channels).await {
-                hands.hub.borrow_mut().suspect(&key, head);
+        for (log, channels) in by_log(share) {
+            for channels in channels.chunks(BATCH) {
+                for (key, head) in heads(&hands.stores, &log, channels).await {
+                    hands.hub.borrow_mut().suspect(&key, head);
+                }
             }
         }
         hands.hub.borrow_mut().close_idle(Instant::now());
@@ -47,10 +50,20 @@ pub(super) async fn sweep_heads(hands: Hands) {
     }
 }
 
-/// The newest events of channels as the region knows them: the backplane's word counts where its
+/// Partitions and checkpoints are a log's own.
+fn by_log(channels: Vec<(ChannelKey, Stream)>) -> HashMap<LogName, Vec<(ChannelKey, Stream)>> {
+    let mut by_log: HashMap<LogName, Vec<_>> = HashMap::new();
+    for (key, stream) in channels {
+        by_log.entry(stream.log.clone()).or_default().push((key, stream));
+    }
+    by_log
+}
+
+/// The newest events of a log's channels as the region knows them: the backplane's word counts where its
 /// marker is at or above the last event that the history holds, else the history's.
 async fn heads(
     stores: &Stores,
+    log: &LogName,
     channels: &[(ChannelKey, Stream)],
 ) -> HashMap<ChannelKey, Position> {
     // Before the markers: a partition that moves meanwhile must not look like one that lost something.
@@ -78,7 +91,7 @@ async fn heads(
         heads.extend(head.map(|head| (key, head)));
     }
     if !doubtful.is_empty()
-        && let Ok(found) = stores.history.heads(&doubtful).await
+        && let Ok(found) = stores.history.heads(log, &doubtful).await
     {
         for (key, head) in found {
             heads.entry(key).and_modify(|hot| *hot = head.max(*hot)).or_insert(head);

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::api::{OpsAnswer, OpsApi, OpsRequest};
 use crate::lifecycle::Phase;
+use crate::metrics;
 use crate::node::Node;
 
 /// Connections to the admin listener at once.
@@ -227,6 +228,7 @@ fn answer(
         "/healthz" => text(StatusCode::OK, "text/plain", "ok\n"),
         "/readyz" => ready(subject, options),
         "/metrics" => {
+            metrics::parts(&(options.parts)());
             text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", (options.metrics)())
         }
         "/ops/v1/console" if !is_own_name(request.headers()) => {

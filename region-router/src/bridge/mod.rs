@@ -30,22 +30,24 @@ use reading::Reading;
 pub struct Bridged {
     pub route: Arc<Route>,
     pub source: Arc<dyn Source>,
+    /// What it makes of it is appended here.
+    pub log: Arc<dyn Log>,
     /// Where a partition without a commit begins.
     pub start: Start,
 }
 
-/// Bridges sources into one log.
+/// Bridges sources into logs.
 pub struct Bridge {
     readings: Vec<Reading>,
     handle: BridgeHandle,
 }
 
 impl Bridge {
-    pub fn new(log: &Arc<dyn Log>, routes: Vec<Bridged>, options: Options) -> Self {
+    pub fn new(routes: Vec<Bridged>, options: Options) -> Self {
         let options = Arc::new(options);
         let reading = |bridged: Bridged| {
             let desk = Arc::new(Desk::new(bridged.route.name.clone()));
-            Reading { bridged, log: log.clone(), options: options.clone(), desk }
+            Reading { bridged, options: options.clone(), desk }
         };
         let readings: Vec<Reading> = routes.into_iter().map(reading).collect();
         let handle = BridgeHandle::new(readings.iter().map(|reading| reading.desk.clone()));

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_core::seams::Log;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +15,6 @@ use super::{Bridged, Options};
 /// A route at work.
 pub(super) struct Reading {
     pub(super) bridged: Bridged,
-    pub(super) log: Arc<dyn Log>,
     pub(super) options: Arc<Options>,
     pub(super) desk: Arc<Desk>,
 }
@@ -65,7 +63,7 @@ impl Reading {
 
     fn worker(&self, partition: u32) -> Worker {
         let extension = self.desk.connect(partition);
-        Worker::new(self.bridged.clone(), self.log.clone(), self.options.clone(), extension)
+        Worker::new(self.bridged.clone(), self.options.clone(), extension)
     }
 }
 

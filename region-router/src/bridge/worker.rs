@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_core::bridge::{Mapped, Route};
-use meridian_core::seams::{AppendError, DeadLetter, Log, SourceCommit, SourceError, SourceRecord};
+use meridian_core::seams::{AppendError, DeadLetter, SourceCommit, SourceError, SourceRecord};
 use meridian_core::vocabulary::{Epoch, Record, SourceMark, SourcePartition, SourcePlace};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
@@ -18,7 +18,6 @@ use crate::partition::Backoff;
 /// Reads one partition. It may be dropped anywhere.
 pub(super) struct Worker {
     bridged: Bridged,
-    log: Arc<dyn Log>,
     options: Arc<Options>,
     partition: u32,
     extension: Extension,
@@ -48,18 +47,13 @@ struct Batch {
 }
 
 impl Worker {
-    pub(super) fn new(
-        bridged: Bridged,
-        log: Arc<dyn Log>,
-        options: Arc<Options>,
-        extension: Extension,
-    ) -> Self {
+    pub(super) fn new(bridged: Bridged, options: Arc<Options>, extension: Extension) -> Self {
         let partition = extension.status.borrow().partition;
         let metering = Metering::new(&bridged.route.name, partition);
         let backoff = Backoff::between(options.retry_first, options.retry_most);
         let mut measures = interval(options.measure);
         measures.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { bridged, log, options, partition, extension, metering, backoff, measures }
+        Self { bridged, options, partition, extension, metering, backoff, measures }
     }
 
     /// Reads until the partition is another reader's.
@@ -150,7 +144,7 @@ impl Worker {
     /// Appends, sets aside, commits: each only when all before it is done.
     async fn work_off(&mut self, commit: SourceCommit, records: &[SourceRecord]) -> Next {
         let Some(last) = records.last() else { return Next::Read(commit) };
-        let epoch = self.log.incarnation().epoch;
+        let epoch = self.bridged.log.incarnation().epoch;
         let batch = map((&self.bridged.route, &self.options), commit.generation, epoch, records);
         let (events, letters, skipped) = (batch.records.len(), batch.letters.len(), batch.skipped);
         if let Err(error) = self.append(batch.records).await {
@@ -189,7 +183,7 @@ impl Worker {
             return Ok(());
         }
         let began = Instant::now();
-        let answers = self.log.append(records).await;
+        let answers = self.bridged.log.append(records).await;
         self.metering.append_seconds.record(began.elapsed().as_secs_f64());
         answers.into_iter().find_map(Result::err).map_or(Ok(()), Err)
     }

@@ -111,7 +111,7 @@ impl<'a> Committer<'a> {
         if unknown.is_empty() {
             return Ok(());
         }
-        let heads = self.context.history.heads(&unknown).await;
+        let heads = self.context.history.heads(&self.context.stream.log, &unknown).await;
         let heads = heads.map_err(|_| CommitError::Unavailable)?;
         resolve(&mut group.events, &heads, self.coverage);
         Ok(())

@@ -96,6 +96,7 @@ impl Context {
     }
 
     fn tell(&self, state: PartitionState) {
+        self.metering.paused(matches!(state, PartitionState::Paused(_)));
         self.status.send_if_modified(|status| {
             let changed = status.state != state;
             status.state = state;

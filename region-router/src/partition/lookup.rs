@@ -40,7 +40,7 @@ impl Lookup {
             return Vec::new();
         }
         if !asked.history_down && self.spared_until.is_none_or(|until| Instant::now() >= until) {
-            let heads = context.history.heads(&missing);
+            let heads = context.history.heads(&context.stream.log, &missing);
             if let Ok(Ok(heads)) = timeout(context.options.lookup_timeout, heads).await {
                 self.spared_until = None;
                 let told = |key: ChannelKey| {

@@ -3,10 +3,11 @@
 
 import { Alarm, type Clock, type WakingTime } from './clock.js';
 import type { Codec } from './codec/codec.js';
+import { jsonCodec } from './codec/json.js';
 import { asMeridianError, isTransportFailure, MeridianError } from './errors.js';
 import { Session, type SessionEvents } from './session.js';
 import { choose, PREFERRED, type Choice, type FallbackReason } from './transport/choice.js';
-import { linkUrl, type Dials } from './transport/link.js';
+import { isHttp, linkUrl, type Dials } from './transport/link.js';
 import type { TransportMemory } from './transport/memory.js';
 import { Race, type RaceAction, type RaceEvent } from './transport/race.js';
 import type { TransportName } from './types.js';
@@ -19,7 +20,7 @@ export interface DialerSetup {
   readonly avoidWebTransport: boolean;
   /** Which transport worked at an address. */
   readonly memory: (url: string) => TransportMemory;
-  /** How long a fallback to WebSocket is remembered. */
+  /** How long a fallback is remembered. */
   readonly rememberMs: number;
   readonly headStartMs: number;
   readonly clock: Clock;
@@ -37,6 +38,8 @@ const ANSWER_MS = 8_000;
 /** WebTransport sessions that went silent, in a row, until WebSocket is preferred for a while. */
 const SILENT_DEATHS = 2;
 const SILENCE_MEMORY_MS = 3_600_000;
+/** Requests are the worst way: one bad hour of a network is not to cost a day of it. */
+const HTTP_MEMORY_MS = 3_600_000;
 
 export class Dialer {
   readonly #setup: DialerSetup;
@@ -69,7 +72,7 @@ export class Dialer {
 
   #choice(memory: TransportMemory): Choice {
     const { dials, mode, clock, avoidWebTransport } = this.#setup;
-    const remembered = memory.recall(clock.now()) === 'websocket';
+    const remembered = memory.recall(clock.now());
     const usable = (transport: TransportName) => dials[transport] !== undefined;
     return choose({ mode, usable, remembered, avoid: avoidWebTransport });
   }
@@ -89,9 +92,10 @@ export class Attempt {
   readonly #sessions = new Map<TransportName, Session>();
   readonly #alarm: Alarm;
   readonly #opened = new Set<TransportName>();
-  #loser: Session | null = null;
-  #loserTimer: unknown = null;
-  #preferredFailed = false;
+  /** Better transports that were still opening when another won, and their timers. */
+  readonly #losers = new Map<TransportName, { session: Session; timer: unknown }>();
+  readonly #failures = new Set<TransportName>();
+  #winner: TransportName | null = null;
   /** Why a `connect` over another transport does not go over the preferred one. */
   #fallback: FallbackReason;
   #over = false;
@@ -120,7 +124,7 @@ export class Attempt {
     this.#over = true;
     this.#alarm.clear();
     for (const session of this.#sessions.values()) session.close();
-    if (this.#loser) this.#judgeLoser(true);
+    for (const transport of [...this.#losers.keys()]) this.#judgeLoser(transport, true);
   }
 
   #step(event: RaceEvent): void {
@@ -141,13 +145,14 @@ export class Attempt {
       case 'lost':
         this.#over = true;
         this.#alarm.clear();
-        if (this.#choice.order.length < 2) this.#setup.memory.forget();
+        if (this.#choice.shortened) this.#setup.memory.forget();
         return this.#lost(action.error);
     }
   }
 
   #dial(transport: TransportName): void {
-    const { url, codec, dials, clock, waking } = this.#setup;
+    const { url, dials, clock, waking } = this.#setup;
+    const codec = isHttp(transport) ? jsonCodec : this.#setup.codec;
     try {
       const dial = dials[transport];
       if (!dial) throw new MeridianError('connect_failed', 'reconnect', `there is no ${transport} here`);
@@ -168,7 +173,7 @@ export class Attempt {
   #events(transport: TransportName): SessionEvents {
     return {
       opened: (session) => {
-        if (session === this.#loser) return this.#judgeLoser(true);
+        if (this.#losers.get(transport)?.session === session) return this.#judgeLoser(transport, true);
         this.#opened.add(transport);
         this.#step({ type: 'opened', transport });
       },
@@ -176,7 +181,7 @@ export class Attempt {
       message: this.#live.message,
       laneEnded: this.#live.laneEnded,
       closed: (session, error) => {
-        if (session === this.#loser) this.#judgeLoser(false);
+        if (this.#losers.get(transport)?.session === session) this.#judgeLoser(transport, false);
         else if (this.#over) this.#live.closed(session, error);
         else this.#failed(transport, error);
       },
@@ -184,10 +189,8 @@ export class Attempt {
   }
 
   #failed(transport: TransportName, error: MeridianError): void {
-    if (transport === PREFERRED) {
-      this.#fallback = 'failed';
-      this.#preferredFailed ||= isTransportFailure(error);
-    }
+    if (transport === PREFERRED) this.#fallback = 'failed';
+    if (isTransportFailure(error)) this.#failures.add(transport);
     this.#step({ type: 'failed', transport, error });
   }
 
@@ -195,37 +198,52 @@ export class Attempt {
     const session = this.#sessions.get(transport);
     this.#sessions.delete(transport);
     if (!session) return;
-    if (this.#over && transport === PREFERRED && !this.#opened.has(transport)) return this.#watchLoser(session);
-    if (!this.#over && transport === PREFERRED) this.#preferredFailed = true;
+    if (this.#over && this.#isBetter(transport) && !this.#opened.has(transport)) return this.#watchLoser(transport, session);
+    if (!this.#over) this.#failures.add(transport);
     session.close();
   }
 
   #finish(transport: TransportName, rivals: boolean): void {
     const session = this.#sessions.get(transport) as Session;
     this.#over = true;
+    this.#winner = transport;
     this.#alarm.clear();
     this.#sessions.delete(transport);
-    if (transport === PREFERRED) this.#remember(PREFERRED);
-    else if (this.#preferredFailed) this.#remember('websocket');
+    this.#remember();
     this.#won({ session, rivals });
   }
 
-  /** WebSocket won while WebTransport was still opening: slow is no reason to avoid it, blocked is. */
-  #watchLoser(session: Session): void {
-    this.#loser = session;
-    this.#loserTimer = this.#setup.clock.setTimeout(() => this.#judgeLoser(false), OPEN_MS);
+  /** Another won while this one was still opening: slow is no reason to avoid it, blocked is. */
+  #watchLoser(transport: TransportName, session: Session): void {
+    const timer = this.#setup.clock.setTimeout(() => this.#judgeLoser(transport, false), OPEN_MS);
+    this.#losers.set(transport, { session, timer });
   }
 
-  #judgeLoser(opened: boolean): void {
-    const loser = this.#loser;
-    this.#loser = null;
-    this.#setup.clock.clearTimeout(this.#loserTimer);
-    if (loser && !opened) this.#remember('websocket');
-    loser?.close();
+  #judgeLoser(transport: TransportName, opened: boolean): void {
+    const loser = this.#losers.get(transport);
+    if (!loser) return;
+    this.#losers.delete(transport);
+    this.#setup.clock.clearTimeout(loser.timer);
+    if (!opened) {
+      this.#failures.add(transport);
+      this.#remember();
+    }
+    loser.session.close();
   }
 
-  #remember(transport: TransportName): void {
-    if (this.#setup.mode !== 'auto') return;
-    this.#setup.memory.remember(transport, this.#setup.clock.now() + this.#setup.rememberMs);
+  /** Remembers the winner where nothing better works here, so far as this attempt has tried. */
+  #remember(): void {
+    const winner = this.#winner;
+    const { mode, memory, rememberMs, clock } = this.#setup;
+    if (mode !== 'auto' || winner === null) return;
+    const better = this.#choice.order.filter((transport) => this.#isBetter(transport));
+    const first = winner === this.#choice.order[0];
+    if (first ? winner !== PREFERRED : !better.every((transport) => this.#failures.has(transport))) return;
+    memory.remember(winner, clock.now() + (isHttp(winner) ? Math.min(rememberMs, HTTP_MEMORY_MS) : rememberMs));
+  }
+
+  #isBetter(transport: TransportName): boolean {
+    const { order } = this.#choice;
+    return this.#winner !== null && order.indexOf(transport) < order.indexOf(this.#winner);
   }
 }

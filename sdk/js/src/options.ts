@@ -13,9 +13,12 @@ import type { RegionsPolicy } from './regions/events.js';
 import type { TokenOption } from './token.js';
 import type { Dials } from './transport/link.js';
 import { defaultStorage, type KeyValueStorage } from './transport/memory.js';
+import type { HttpFetch } from './transport/http/api.js';
+import { dialHttp } from './transport/http/link.js';
+import { eventStream, longPoll } from './transport/http/reading.js';
 import { dialWebSocket, type WebSocketConstructor } from './transport/websocket.js';
 import { dialWebTransport } from './transport/webtransport.js';
-import type { TransportName } from './types.js';
+import { TRANSPORTS, type TransportName } from './types.js';
 
 export interface ClientOptions {
   /** Base address of the gateway, `http(s)://host:port`. WebTransport always uses `https`. */
@@ -30,8 +33,10 @@ export interface ClientOptions {
   homeSpreadMs?: number;
   /** A token, or a function that gets one; only with a function can the client renew it. */
   token?: TokenOption;
-  /** Races both transports unless one is forced. */
+  /** Falls back from the best transport that works to the next, unless one is forced. */
   transport?: 'auto' | TransportName;
+  /** Those that `auto` may use. All. */
+  transports?: readonly TransportName[];
   codec?: CodecName;
   /** Name under which acknowledged positions are kept; a newer session with it takes this one over. */
   subscriber?: string;
@@ -48,7 +53,7 @@ export interface ClientOptions {
   store?: CursorStore;
   /** Where the transport that worked is remembered; `localStorage` if there is one. */
   storage?: KeyValueStorage;
-  /** How long a fallback to WebSocket is remembered, in milliseconds. One day. */
+  /** How long a fallback is remembered, in milliseconds. One day; one to plain requests an hour at most. */
   rememberTransportMs?: number;
   /** Head start of WebTransport in the race, in milliseconds. */
   headStartMs?: number;
@@ -65,7 +70,7 @@ export interface ClientOptions {
   maxPublishBytes?: number;
   /** How long `history` and `ack` may take, in waking milliseconds. */
   requestTimeoutMs?: number;
-  /** Asks regions how they are, for platforms without a global `fetch`. */
+  /** Asks regions how they are, and carries `sse` and `longpoll`, for platforms without a global `fetch`. */
   fetch?: Fetch;
   /** For tests: time and chance, the transports, the page. */
   clock?: Clock;
@@ -79,6 +84,7 @@ export type Settings = ReturnType<typeof settle>;
 
 /** Options with every default in place. Throws `bad_argument` on an address that is none. */
 export function settle(options: ClientOptions) {
+  const clock = options.clock ?? systemClock();
   return {
     regions: regionsOf(options),
     fetch: options.fetch ?? platformFetch(),
@@ -89,8 +95,8 @@ export function settle(options: ClientOptions) {
     greeting: greetingOf(options),
     store: options.store,
     storage: options.storage ?? defaultStorage(),
-    // Another certificate is another try for WebTransport.
-    memoryKey: (url: string) => [url, ...(options.serverCertificateHashes ?? [])].join(' '),
+    // Another certificate is another try for WebTransport, another network for every transport.
+    memoryKey: (url: string) => [url, networkType(), ...(options.serverCertificateHashes ?? [])].filter(Boolean).join(' '),
     rememberMs: options.rememberTransportMs ?? 86_400_000,
     headStartMs: options.headStartMs ?? 500,
     backoff: { baseMs: options.reconnect?.baseMs ?? 1_000, capMs: options.reconnect?.capMs ?? 30_000 },
@@ -99,8 +105,8 @@ export function settle(options: ClientOptions) {
     inbox: { items: options.maxQueued ?? 1_024, bytes: options.maxQueuedBytes ?? 4 * 1_048_576 },
     publishes: { events: options.maxPublishes ?? 1_000, bytes: options.maxPublishBytes ?? 8 * 1_048_576 },
     requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
-    clock: options.clock ?? systemClock(),
-    dials: options.dials ?? platformDials(options),
+    clock,
+    dials: allowed(options.dials ?? platformDials(options, clock), options.transports ?? TRANSPORTS),
     page: options.page ?? currentPage(),
   };
 }
@@ -134,13 +140,30 @@ function platformFetch(): Fetch | undefined {
   return fetch ? (url, init) => fetch(url, init) : undefined;
 }
 
-function platformDials(options: ClientOptions): Dials {
+/**
+ * What a page can tell of the network it is on. It sees neither the network's name nor its own address;
+ * some browsers say whether this is Wi-Fi, a cable or a mobile network, the others nothing: there one memory
+ * serves all networks, until it is too old or what it names fails.
+ */
+export function networkType(): string {
+  const { navigator } = globalThis as { navigator?: { connection?: { type?: unknown } } };
+  const type = navigator?.connection?.type;
+  return typeof type === 'string' ? type : '';
+}
+
+function allowed(dials: Dials, names: readonly TransportName[]): Dials {
+  return Object.fromEntries(names.filter((name) => dials[name]).map((name) => [name, dials[name]]));
+}
+
+function platformDials(options: ClientOptions, clock: Clock): Dials {
   const scope = globalThis as { WebSocket?: unknown; WebTransport?: typeof WebTransport };
   const socket = options.WebSocket ?? (scope.WebSocket as WebSocketConstructor | undefined);
   const transport = options.WebTransport ?? scope.WebTransport;
+  const fetch = (options.fetch ?? platformFetch()) as HttpFetch | undefined;
   const certificateHashes = options.serverCertificateHashes ?? [];
   return {
     ...(socket ? { websocket: dialWebSocket(socket) } : {}),
     ...(transport ? { webtransport: dialWebTransport({ constructor: transport, certificateHashes }) } : {}),
+    ...(fetch ? { sse: dialHttp({ fetch, clock, reading: eventStream }), longpoll: dialHttp({ fetch, clock, reading: longPoll }) } : {}),
   };
 }

@@ -243,7 +243,7 @@ export class Session {
 
   /** The server counts on hearing from us, and on a busy channel it has no reason to ask. */
   #keepAlive(): void {
-    if (this.#phase !== 'live') return;
+    if (this.#phase !== 'live' || this.#link.sendsNothing) return;
     if (this.#setup.clock.now() - this.#sentAt >= this.info.limits.heartbeatMs) this.#ping();
   }
 

@@ -68,7 +68,10 @@ export interface SessionInfo {
   readonly limits: Limits;
 }
 
-export type TransportName = 'webtransport' | 'websocket';
+/** In order of preference. `sse` and `longpoll` are connections made of plain requests. */
+export const TRANSPORTS = ['webtransport', 'websocket', 'sse', 'longpoll'] as const;
+
+export type TransportName = (typeof TRANSPORTS)[number];
 
 export type ClientState =
   | 'idle'

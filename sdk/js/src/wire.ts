@@ -93,7 +93,7 @@ const READERS: Readonly<Record<string, Reader>> = {
     type: 'redirect', places: [regionPlace(body)], reason: read.maybeText(body, 'reason') ?? '',
     afterMs: read.maybeNumber(body, 'after_ms') ?? 0,
   }),
-  error: (body, id) => ({ type: 'error', id, error: wireError(body) }),
+  error: (body, id) => ({ type: 'error', id, error: readError(body) }),
 };
 
 /** Reads one message of the server; `null` for one that this version doesn't know. */
@@ -158,11 +158,12 @@ function gone(value: unknown): HistoryReply['gone'] {
 
 function batchResult(value: unknown): BatchResult {
   const body = read.members(value, 'result');
-  if (body['error'] !== undefined) return { error: wireError(read.members(body['error'], 'error')) };
+  if (body['error'] !== undefined) return { error: readError(read.members(body['error'], 'error')) };
   return { cursor: read.maybeText(body, 'cursor') };
 }
 
-function wireError(body: read.Members): MeridianError {
+/** An error as the server words it. Throws `bad_frame` where it has no code. */
+export function readError(body: read.Members): MeridianError {
   const code = read.text(body, 'code');
   return new MeridianError(code, action(body, 'stop'), read.maybeText(body, 'message') ?? code, {
     retryAfterMs: read.maybeNumber(body, 'retry_after_ms'),

@@ -100,20 +100,29 @@ test('the outbox splits frames by bytes', () => {
 });
 
 test('which transports are tried, and why WebTransport is not', () => {
-  const order = ['webtransport', 'websocket'];
-  const all = { mode: 'auto', usable: () => true, remembered: false, avoid: false } as const;
-  assert.deepEqual(choose(all), { order, without: undefined });
-  assert.deepEqual(choose({ ...all, remembered: true }), { order: ['websocket'], without: 'remembered' });
-  assert.deepEqual(choose({ ...all, avoid: true, remembered: true }), { order: ['websocket'], without: 'unsupported' });
-  assert.deepEqual(choose({ ...all, usable: (name) => name === 'websocket' }), { order: ['websocket'], without: 'unsupported' });
-  assert.deepEqual(choose({ ...all, usable: (name) => name === 'webtransport', avoid: true }), { order: ['webtransport'], without: undefined });
-  assert.deepEqual(choose({ ...all, mode: 'websocket' }), { order: ['websocket'], without: 'forced' });
-  assert.deepEqual(choose({ ...all, mode: 'webtransport', avoid: true }), { order: ['webtransport'], without: undefined });
+  const all = { mode: 'auto', usable: () => true, remembered: null, avoid: false } as const;
+  const chosen = (input: object) => {
+    const { order, without, shortened } = choose({ ...all, ...input });
+    return [order.join(' '), without, shortened];
+  };
+  const only = (...names: string[]) => ({ usable: (name: string) => names.includes(name) });
+  assert.deepEqual(chosen({}), ['webtransport websocket sse longpoll', undefined, false]);
+  assert.deepEqual(chosen({ remembered: 'webtransport' }), ['webtransport websocket sse longpoll', undefined, false]);
+  assert.deepEqual(chosen({ remembered: 'websocket' }), ['websocket sse longpoll', 'remembered', true]);
+  assert.deepEqual(chosen({ remembered: 'longpoll' }), ['longpoll', 'remembered', true]);
+  assert.deepEqual(chosen({ avoid: true, remembered: 'websocket' }), ['websocket sse longpoll', 'unsupported', false]);
+  assert.deepEqual(chosen(only('websocket')), ['websocket', 'unsupported', false]);
+  assert.deepEqual(chosen({ ...only('sse', 'longpoll'), remembered: 'websocket' }), ['sse longpoll', 'unsupported', false]);
+  assert.deepEqual(chosen({ ...only('webtransport'), avoid: true }), ['webtransport', undefined, false]);
+  assert.deepEqual(chosen(only()), ['webtransport', undefined, false]);
+  assert.deepEqual(chosen({ mode: 'sse' }), ['sse', 'forced', false]);
+  assert.deepEqual(chosen({ mode: 'webtransport', avoid: true }), ['webtransport', undefined, false]);
 });
 
 test('addresses: WebTransport is always https', () => {
   assert.equal(linkUrl('http://a.test:81', 'webtransport', 'json'), 'https://a.test:81/v1/wt?codec=json');
   assert.equal(linkUrl('http://a.test:81/', 'websocket', 'msgpack'), 'ws://a.test:81/v1/ws?codec=msgpack');
+  assert.equal(linkUrl('https://a.test/base/', 'sse', 'json'), 'https://a.test/base');
   assert.equal(linkUrl('https://a.test/base/', 'websocket', 'json'), 'wss://a.test/base/v1/ws?codec=json');
 });
 

@@ -1,7 +1,10 @@
 //! Real Kafka, Redis and Postgres for tests: started on free loopback ports in a temporary folder,
-//! killed, paused and started again by name, and ended when dropped. Owns no client of theirs.
+//! killed, paused and started again by name, and ended when dropped; and a slow link, for servers on both
+//! of its ends. Owns no client of theirs.
 
 #![expect(clippy::unwrap_used, reason = "a test that has no servers has nothing else to do")]
+
+mod link;
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
+
+pub use link::{Link, Packets, Shape, Space};
 
 /// How many servers of each kind.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +39,8 @@ pub struct Kept {
 #[derive(Debug)]
 pub struct Stack {
     folder: TempDir,
+    /// Where they run, unless here.
+    space: Option<Space>,
     addresses: HashMap<String, String>,
 }
 
@@ -41,13 +48,36 @@ impl Stack {
     /// Starts them, installing by package name what is missing; returns when all are ready. Panics
     /// with the script's output if they can't be.
     pub fn start(counts: Counts) -> Self {
+        Self::up(counts, None, "127.0.0.1")
+    }
+
+    /// The same, with brokers that are reached from both ends of a link.
+    pub fn start_near(link: &Link, counts: Counts) -> Self {
+        Self::up(counts, None, &link.near().to_string())
+    }
+
+    /// The same at the far end of a link, on loopback there.
+    pub fn start_far(link: &Link, counts: Counts) -> Self {
+        Self::up(counts, Some(link.space().clone()), "127.0.0.1")
+    }
+
+    /// `host`: the address of the brokers.
+    fn up(counts: Counts, space: Option<Space>, host: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("meridian-stack.").tempdir().unwrap();
         // Postgres runs as another user, which must get in.
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).unwrap();
         // Before they start: what did start ends with it, also where one of them can't.
-        let mut stack = Self { folder, addresses: HashMap::new() };
-        let printed = run(stack.folder.path(), "up", None, counts);
+        let mut stack = Self { folder, space, addresses: HashMap::new() };
+        let mut script = stack.script("up", None);
+        script
+            .env("STACK_REDIS", counts.redis.to_string())
+            .env("STACK_REDIS_CLUSTER", counts.redis_cluster.to_string())
+            .env("STACK_SENTINEL", counts.sentinel.to_string())
+            .env("STACK_PG", counts.postgres.to_string())
+            .env("STACK_KAFKA", counts.kafka.to_string())
+            .env("STACK_KAFKA_HOST", host);
+        let printed = run(&mut script);
         stack.addresses = printed
             .lines()
             .filter_map(|line| line.split_once('='))
@@ -121,7 +151,17 @@ impl Stack {
     }
 
     fn act(&self, action: &str, server: &str) {
-        run(self.folder.path(), action, Some(server), Counts::default());
+        run(&mut self.script(action, Some(server)));
+    }
+
+    fn script(&self, action: &str, server: Option<&str>) -> Command {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/stack.sh");
+        let mut command = match &self.space {
+            Some(space) => space.command(script),
+            None => Command::new(script),
+        };
+        command.arg(action).arg(self.folder.path()).args(server).stdin(Stdio::null());
+        command
     }
 
     fn address(&self, name: &str) -> &str {
@@ -134,7 +174,8 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        run(self.folder.path(), "down", None, Counts::default());
+        // What it says of servers that are not there is nobody's.
+        let _ = self.script("down", None).output();
     }
 }
 
@@ -145,22 +186,11 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-fn run(folder: &Path, action: &str, server: Option<&str>, counts: Counts) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/stack.sh");
-    let output = Command::new(script)
-        .arg(action)
-        .arg(folder)
-        .args(server)
-        .env("STACK_REDIS", counts.redis.to_string())
-        .env("STACK_REDIS_CLUSTER", counts.redis_cluster.to_string())
-        .env("STACK_SENTINEL", counts.sentinel.to_string())
-        .env("STACK_PG", counts.postgres.to_string())
-        .env("STACK_KAFKA", counts.kafka.to_string())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+/// What a script printed that did as asked.
+fn run(script: &mut Command) -> String {
+    let output = script.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() || action == "down", "{action} {server:?}: {errors}");
+    assert!(output.status.success(), "{script:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

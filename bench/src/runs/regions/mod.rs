@@ -13,10 +13,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use meridian_stack::{Counts, Stack};
+use meridian_stack::{Counts, Shape, Stack};
 
 use self::far::{FarAnswer, FarOrder, FarPlan};
-use self::link::{Link, Shape};
+use self::link::Link;
 use self::summary::{Figures, Turn};
 use self::tally::Arrived;
 use super::subject::start_publisher;
@@ -47,7 +47,7 @@ pub(crate) async fn regions(args: RegionsArgs) -> Result<()> {
 async fn measure(args: &RegionsArgs, loss_percent: f64) -> Result<Figures> {
     let shape = Shape { round_trip_ms: args.round_trip, loss_percent };
     progress(format_args!("two regions, {loss_percent} % of the packets lost between them"));
-    let mut link = Link::open(shape).await?;
+    let mut link = Link::open(shape)?;
     let stack = Stack::start(Counts { redis: 1, postgres: 1, kafka: 1, ..Counts::default() });
     let servers = Servers::of(&stack, 1);
     let near = Region::new("near", &args.region, &servers, args.region.partitions)?;
@@ -66,7 +66,7 @@ async fn measure(args: &RegionsArgs, loss_percent: f64) -> Result<Figures> {
     run.far.finish(ANSWER).await?;
     edge.stop().await?;
     router.stop().await?;
-    link.close().await?;
+    link.close()?;
     Ok(figures)
 }
 
@@ -79,7 +79,7 @@ async fn start_far(
 ) -> Result<(Worker, u64)> {
     let broker: SocketAddr = servers.kafka.parse().context("one broker")?;
     link.reach(broker).await?;
-    let over_link = Link::near_address(broker.port()).parse()?;
+    let over_link = link.over(broker.port());
     let (options, kafka) = (args.region.clone(), servers.kafka.clone());
     let mut far = link.start_far("far-side", &[])?;
     far.tell(&FarPlan { options, kafka, over_link, channels }).await?;

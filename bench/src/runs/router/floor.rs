@@ -11,7 +11,9 @@ use meridian_core::seams::{
     Applied, ApplyOutcome, Backplane as _, Batch, Checkpoint, History as _, LogRecord, Marks,
     Stale, WindowRow,
 };
-use meridian_core::vocabulary::{Body, ChannelKey, Event, Offset, Position, Prev, Record, Stream};
+use meridian_core::vocabulary::{
+    Body, ChannelKey, Event, LogName, Offset, Position, Prev, Record, Stream,
+};
 use meridian_postgres::PostgresHistory;
 use meridian_redis::RedisBackplane;
 use meridian_region_router::Options;
@@ -106,7 +108,7 @@ async fn read_all(
             anyhow::Ok((record, envelope))
         });
         let records: Vec<_> = records.collect::<Result<_>>()?;
-        look_up(&stores, &records, &mut heads).await?;
+        look_up(&stores, &stream.log, &records, &mut heads).await?;
         let group = Group::of(&stream, records, &mut heads, &mut last)?;
         read.send(group).await?;
     }
@@ -115,6 +117,7 @@ async fn read_all(
 /// Asks Postgres for the channels that were not seen yet, as the router does.
 async fn look_up(
     stores: &Stores,
+    log: &LogName,
     records: &[(LogRecord, Record)],
     heads: &mut HashMap<ChannelKey, Prev>,
 ) -> Result<()> {
@@ -123,7 +126,7 @@ async fn look_up(
     if new.is_empty() {
         return Ok(());
     }
-    let found = stores.history.heads(&new).await?;
+    let found = stores.history.heads(log, &new).await?;
     for key in new {
         let prev = found.get(&key).map_or(Prev::None, |head| Prev::At(*head));
         heads.insert(key, prev);

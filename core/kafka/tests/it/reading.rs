@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use meridian_core::seams::conformance::channel;
 use meridian_core::seams::{Log as _, LogError};
 use meridian_core::vocabulary::{LogName, Offset, Partition, Record};
-use meridian_kafka::KafkaLog;
+use meridian_kafka::{KafkaLog, Options};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::help::{append_one, broker, channel_in_each, open, options, record};
+use crate::help::{append_one, broker, channel_in_each, eventually, open, options, record};
 
 const RECORDS: usize = 20_000;
 
@@ -109,7 +109,7 @@ async fn one_waits_for_the_other(
 }
 
 /// A zone's log has topics of its own.
-async fn logs_are_apart(options: &meridian_kafka::Options, global: &KafkaLog) {
+async fn logs_are_apart(options: &Options, global: &KafkaLog) {
     let zone = LogName::parse("eu").unwrap();
     let log = KafkaLog::open(options.clone(), zone).await.unwrap();
     let key = channel("a");
@@ -138,4 +138,38 @@ async fn a_log_that_is_opened_knows_its_ends() {
     let log = open(&options).await;
     let ends: Vec<u64> = (0..4).map(|partition| log.known_end(Partition(partition)).0).collect();
     assert_eq!(ends, [1, 2, 3, 4]);
+}
+
+/// Clients that come back while the broker is away, with cursors that lie beyond what is known here: each
+/// would hold a thread for as long as a request may take.
+#[test]
+fn a_crowd_that_asks_a_broker_that_is_away_holds_few_threads() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(8).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (stack, request) = (broker(), Duration::from_secs(2));
+        let options = Options { request, ..options(&stack, 4) };
+        let log = Arc::new(open(&options).await);
+        stack.kill("kafka1");
+        let crowd = async || {
+            let (began, mut callers) = (Instant::now(), tokio::task::JoinSet::new());
+            for n in 0..200 {
+                let log = log.clone();
+                callers.spawn(async move { log.end(Partition(n % 4)).await });
+            }
+            let answers = callers.join_all().await;
+            assert!(answers.iter().all(|answer| *answer == Err(LogError::Unavailable)));
+            began.elapsed()
+        };
+        let first = crowd().await;
+        assert!(first < 3 * request, "{first:?}");
+        // While that is fresh, nobody waits.
+        let second = crowd().await;
+        assert!(second < Duration::from_millis(500), "{second:?}");
+        stack.restart("kafka1");
+        for partition in (0..4).map(Partition) {
+            eventually("an end", async || log.end(partition).await.ok()).await;
+        }
+        Arc::into_inner(log).unwrap().close().await;
+    });
 }

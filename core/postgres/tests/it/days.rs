@@ -52,7 +52,8 @@ async fn days_come_and_go() {
         }
         history.commit(samples.stream(), samples.batch(fence, &batch)).await.unwrap();
     }
-    let head_of_b = history.heads(std::slice::from_ref(&b)).await.unwrap()[&b];
+    let head_of_b =
+        history.heads(&samples.stream().log, std::slice::from_ref(&b)).await.unwrap()[&b];
     let made = upkeep(&history, 100, 39).await;
     assert_eq!(made, Upkept { created: 2, pruned: 38, ..Upkept::default() });
 
@@ -92,7 +93,7 @@ async fn days_come_and_go() {
     let HistoryRead::Events { gone, events, .. } = read else { panic!() };
     assert_eq!(gone, Some(Gone { reason: GoneReason::Retention, through: head_of_b }));
     assert!(events.is_empty());
-    let head = history.heads(std::slice::from_ref(&b)).await.unwrap()[&b];
+    let head = history.heads(&samples.stream().log, std::slice::from_ref(&b)).await.unwrap()[&b];
     assert_eq!(head, head_of_b);
     assert_eq!(server.number("SELECT count(*) FROM spans").await, 0);
 

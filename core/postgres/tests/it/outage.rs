@@ -91,8 +91,9 @@ async fn a_silent_network_holds_nobody() {
     for _ in 0..CALLS {
         let (history, key) = (history.clone(), key.clone());
         calls.spawn(async move {
-            let heads = std::slice::from_ref(&key);
-            let heads = tokio::time::timeout(Duration::from_millis(50), history.heads(heads)).await;
+            let (log, keys) = (stream(1, 0).log, std::slice::from_ref(&key));
+            let heads = history.heads(&log, keys);
+            let heads = tokio::time::timeout(Duration::from_millis(50), heads).await;
             assert!(!matches!(heads, Ok(Ok(_))));
         });
     }

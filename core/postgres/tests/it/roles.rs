@@ -201,7 +201,8 @@ async fn reads(
         let HistoryRead::Events { events, .. } = read else { panic!("{read:?}") };
         assert!(events.iter().eq(stored[2..].iter().map(|made| &made.event)));
     }
-    assert_eq!(history.heads(std::slice::from_ref(key)).await.unwrap().len(), 1);
+    let log = &samples.stream().log;
+    assert_eq!(history.heads(log, std::slice::from_ref(key)).await.unwrap().len(), 1);
     assert_eq!(history.checkpoints(&[samples.stream().clone()]).await.unwrap().len(), 1);
 }
 

@@ -1,6 +1,7 @@
 //! The servers of a region.
 
 use super::*;
+use crate::vocabulary::LogName;
 
 const WHOLE: &str = "[kafka]\nbootstrap = 'a:9092, b:9092'\nproperties = ['security.protocol=SSL']\n\
     [redis]\nurl = 'rediss://edge:pw-r@redis:6379'\n\
@@ -45,8 +46,27 @@ fn zones_and_regions() {
     let config = parse(text).unwrap();
     assert_eq!(config.regions["eu"].as_str(), "https://eu.example.com");
     let zone = config.zones.values().next().expect("a zone");
-    assert!(zone.regions.contains("eu") && zone.bootstrap.is_none());
+    assert!(zone.regions.contains("eu") && zone.cluster.is_none());
+    assert!(zone.is_of("eu") && !zone.is_of("us"));
     let faults = faults("[regions.eu]\n[namespaces.a]\nzone = 'de'\n");
     let keys: Vec<&str> = faults.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(keys, ["regions.eu.url", "namespaces.a.zone"]);
+}
+
+#[test]
+fn a_zone_may_have_a_cluster_of_its_own() {
+    let text = "[kafka]\nbootstrap = 'k:9092'\nproperties = ['sasl.username=a']\npartitions = 8\n\
+        [redis]\nurl = 'redis://r'\n[postgres]\nurl = 'postgres://p'\n\
+        [zones.own]\nbootstrap = 'z:9092'\nreplication = 1\n[zones.same]\npartitions = 4\n";
+    let config = parse(text).unwrap();
+    let kafka = &config.stores.as_ref().unwrap().kafka;
+    let of = |name: &str| config.zones[&LogName::parse(name).unwrap()].kafka(kafka);
+    let (own, same) = (of("own"), of("same"));
+    assert_eq!((own.bootstrap.as_str(), own.partitions, own.replication), ("z:9092", 8, 1));
+    assert!(own.properties.is_empty(), "another cluster's credentials");
+    assert_eq!((same.bootstrap.as_str(), same.partitions, same.replication), ("k:9092", 4, 3));
+    assert_eq!(same.properties, kafka.properties);
+    let faults = faults("[zones.global]\n[zones.a]\nproperties = ['a=b']\n");
+    let keys: Vec<&str> = faults.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["zones.a.properties", "zones.global"]);
 }

@@ -182,6 +182,7 @@ impl History for MemoryHistory {
 
     async fn heads(
         &self,
+        _: &LogName,
         keys: &[ChannelKey],
     ) -> Result<HashMap<ChannelKey, Position>, HistoryError> {
         let stored = self.answer()?;

@@ -151,8 +151,9 @@ impl Region {
 
     /// Waits until the history holds the channel's event.
     pub(super) async fn until_held(&self, channel: &str, at: Position) {
-        let key = key(channel);
-        let head = async || self.stores.history.heads(std::slice::from_ref(&key)).await.unwrap();
+        let (key, log) = (key(channel), self.log.incarnation().log.clone());
+        let head =
+            async || self.stores.history.heads(&log, std::slice::from_ref(&key)).await.unwrap();
         while head().await.get(&key) < Some(&at) {
             sleep(Duration::from_millis(1)).await;
         }

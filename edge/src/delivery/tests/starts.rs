@@ -145,6 +145,30 @@ fn a_position_ahead_of_the_region_is_not_yet_and_never_answered_by_hot_history()
 }
 
 #[test]
+fn a_page_of_a_history_that_is_behind_goes_on_with_what_is_hot() {
+    run(async {
+        let mut world = World::new(8).await;
+        publish(&world, "a:x", 10).await;
+        world.until_stored().await;
+        world.history.down(true);
+        // Sent out, and stored by nobody yet.
+        let mut live = world.subscribe("a:x", From::Now).await;
+        publish(&world, "a:x", 3).await;
+        world.until(&mut live, "12", |chain| chain.offsets().contains(&12)).await;
+        world.kill_routers();
+        world.history.down(false);
+        for (limit, last, more) in [(100, 12, false), (13, 12, true), (11, 10, true), (10, 9, true)]
+        {
+            let read = read_after(&world.stores, &key("a:x"), &stream(), at(1, -1), limit).await;
+            let read = read.unwrap();
+            let offsets: Vec<u64> = read.events.iter().map(|event| event.offset.0).collect();
+            assert_eq!(offsets, (0..=last).collect::<Vec<_>>(), "of {limit}");
+            assert_eq!((read.more, read.position), (more, at(1, last as i64)), "of {limit}");
+        }
+    });
+}
+
+#[test]
 fn a_history_that_is_away_stops_only_those_who_need_it() {
     run(async {
         let world = World::new(7).await;

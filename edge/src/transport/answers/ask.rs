@@ -23,6 +23,8 @@ pub(super) struct Ask {
     pub(super) wait: Duration,
     /// A comment of so many bytes before anything else, for what buffers on the way.
     pub(super) padding: usize,
+    /// A poll is to tell where each channel begins, and is answered at once.
+    pub(super) greet: bool,
 }
 
 /// Members have the names and meanings of the protocol's.
@@ -33,6 +35,8 @@ struct Body {
     last_event_id: Option<String>,
     wait_ms: Option<u64>,
     padding: Option<usize>,
+    #[serde(default)]
+    greet: bool,
     reconnect: Option<String>,
     redirected: Option<String>,
     fallback: Option<BodyFallback>,
@@ -93,7 +97,7 @@ impl Ask {
 impl Body {
     fn take(&mut self, name: &str, value: &str) -> Result<(), ReplyError> {
         if !["channel", "cursor", "last", "lastEventId", "wait_ms", "padding"].contains(&name)
-            && !["reconnect", "redirected", "fallback"].contains(&name)
+            && !["greet", "reconnect", "redirected", "fallback"].contains(&name)
         {
             return Ok(());
         }
@@ -107,6 +111,7 @@ impl Body {
             "lastEventId" => self.last_event_id = Some(value),
             "wait_ms" => self.wait_ms = Some(number(&value)?),
             "padding" => self.padding = Some(number(&value)?),
+            "greet" => self.greet = value.parse().map_err(|_| bad_request())?,
             "reconnect" => self.reconnect = Some(value),
             "redirected" => self.redirected = Some(value),
             _ => {
@@ -150,7 +155,7 @@ impl Body {
             ..Connect::default()
         };
         let channels = self.channels.into_iter().map(channel).collect();
-        Ok(Ask { channels, bookmark, connect, wait, padding })
+        Ok(Ask { channels, bookmark, connect, wait, padding, greet: self.greet })
     }
 }
 
@@ -212,7 +217,9 @@ mod tests {
     fn what_is_out_of_range_is_refused_with_the_limit() {
         let query = |query: &str| refusal(Ask::from_query(query, None));
         let bad = |limit| ("bad_request".to_owned(), limit);
-        for text in ["cursor=x", "last=3", "channel=a:b&last=x", "channel=%zz", "fallback=x"] {
+        for text in
+            ["cursor=x", "last=3", "channel=a:b&last=x", "channel=%zz", "fallback=x", "greet=1"]
+        {
             assert_eq!(query(text), bad(None), "{text}");
         }
         assert_eq!(query("wait_ms=60001"), bad(Some(60_000)));

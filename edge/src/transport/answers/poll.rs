@@ -54,12 +54,15 @@ async fn wait(context: &Rc<Context>, admitted: Admitted) -> Result<Bytes, Refusa
     let events = Rc::default();
     let lane = BatchLane(Rc::clone(&events));
     let bookmark = admitted.ask.bookmark.clone();
+    let greets = admitted.ask.greet;
     let now = Instant::now();
     let connection = LongPoll {
         due: now + admitted.ask.wait,
         opening: Opening::new(admitted.ask, answer, now + context.node.handshake_timeout),
         opened: false,
-        at_once: false,
+        at_once: greets,
+        greets,
+        first: BytesMut::new(),
         events,
         own: BytesMut::new(),
     };
@@ -111,6 +114,10 @@ struct LongPoll {
     due: Instant,
     /// Something is to be answered that is no event.
     at_once: bool,
+    /// The answer tells who it is for and where its channels begin.
+    greets: bool,
+    /// Messages before the events.
+    first: BytesMut,
     events: Events,
     /// Messages that are about the session.
     own: BytesMut,
@@ -119,7 +126,8 @@ struct LongPoll {
 impl LongPoll {
     /// `{"messages":[…],"cursors":{…}}`
     fn answer(&self, standing: &Standing<'_>) -> Bytes {
-        let mut messages = self.events.take();
+        let mut messages = self.first.clone();
+        messages.extend_from_slice(&self.events.take());
         messages.extend_from_slice(&self.own);
         let messages = messages.strip_suffix(b",").unwrap_or(&messages);
         let cursors = standing.cursors();
@@ -168,8 +176,16 @@ impl Connection for LongPoll {
     fn outgoing(&mut self, message: &Message, frame: Bytes) -> Option<Bytes> {
         self.opening.hear(message);
         match message {
+            Message::Connected(_, connected) if self.greets => {
+                let told = Message::Connected(None, connected.clone());
+                self.first.extend_from_slice(&FORMAT.message(&told));
+            }
             // A client that has no cursor gets one before anything is waited for.
             Message::Subscribed(_, subscribed) => {
+                if self.greets {
+                    let told = Message::Subscribed(None, subscribed.clone());
+                    self.first.extend_from_slice(&FORMAT.message(&told));
+                }
                 self.at_once |= subscribed.at.is_some() && self.opening.is_new(&subscribed.channel);
             }
             Message::Unsubscribed { .. } => self.own.extend_from_slice(&frame),

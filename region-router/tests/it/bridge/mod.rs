@@ -12,7 +12,7 @@ use std::time::Duration;
 use meridian_core::bridge::{Fields, Filter, Kind, Pointer, Route, Template};
 use meridian_core::embedded::faulty::Chance;
 use meridian_core::seams::conformance::{Printed, seeds};
-use meridian_core::seams::{Log, SourceCommit, SourceError};
+use meridian_core::seams::{SourceCommit, SourceError};
 use meridian_core::vocabulary::SourceName;
 use meridian_region_router::bridge::{
     Bridge, BridgeHandle, Bridged, Change, Options, PartitionState, PartitionStatus, Refusal,
@@ -84,6 +84,7 @@ impl World {
         let bridged = Bridged {
             route: Arc::new(route()),
             source: self.source.reader(),
+            log: self.log.clone(),
             start: Start::Earliest,
         };
         let generation = self.generation.clone();
@@ -92,8 +93,7 @@ impl World {
             generation: Arc::new(move || generation.fetch_add(1, Ordering::Relaxed)),
             ..Options::default()
         };
-        let log: Arc<dyn Log> = self.log.clone();
-        let bridge = Bridge::new(&log, vec![bridged], options);
+        let bridge = Bridge::new(vec![bridged], options);
         let handle = bridge.handle();
         Running { handle, task: tokio::spawn(bridge.run(CancellationToken::new())) }
     }

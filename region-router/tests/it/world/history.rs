@@ -9,7 +9,7 @@ use meridian_core::seams::{
     Acknowledged, AcknowledgedKey, Batch, ChangesFrom, ChangesRead, Checkpoint, Claim, CommitError,
     History, HistoryError, HistoryRead, KeyedAck, Marks, ReadBounds, ReadFrom, WindowRow,
 };
-use meridian_core::vocabulary::{ChannelKey, Event, Partition, Position, Stream};
+use meridian_core::vocabulary::{ChannelKey, Event, LogName, Partition, Position, Stream};
 use tokio::sync::watch;
 
 use super::{Changes, at};
@@ -125,6 +125,7 @@ impl History for TestHistory {
 
     async fn heads(
         &self,
+        _: &LogName,
         keys: &[ChannelKey],
     ) -> Result<HashMap<ChannelKey, Position>, HistoryError> {
         let state = self.answer()?;

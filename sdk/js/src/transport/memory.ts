@@ -1,7 +1,7 @@
 // Owns the memory of which transport worked for a gateway, in a storage that may be missing.
 // Never throws: a storage that fails is a storage that remembers nothing.
 
-import type { TransportName } from '../types.js';
+import { TRANSPORTS, type TransportName } from '../types.js';
 
 /** As much of `localStorage` as the memory needs. */
 export interface KeyValueStorage {
@@ -24,9 +24,9 @@ export class TransportMemory {
   /** What worked last, unless that was too long ago to rely on. */
   recall(now: number): TransportName | null {
     try {
-      const [transport, until] = (this.#storage.getItem(this.#key) ?? '').split(' ');
-      if (transport !== 'websocket' && transport !== 'webtransport') return null;
-      return Number(until) > now ? transport : null;
+      const [name, until] = (this.#storage.getItem(this.#key) ?? '').split(' ');
+      const transport = TRANSPORTS.find((known) => known === name);
+      return transport !== undefined && Number(until) > now ? transport : null;
     } catch {
       return null;
     }

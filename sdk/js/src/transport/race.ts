@@ -8,7 +8,7 @@ import type { TransportName } from '../types.js';
 export interface RacePolicy {
   /** The transports in order of preference. */
   readonly order: readonly TransportName[];
-  /** Start of the second after the first, in milliseconds. */
+  /** Start of WebSocket after WebTransport, in milliseconds. */
   readonly headStartMs: number;
   /** How long a transport may take to open. */
   readonly openMs: number;
@@ -26,6 +26,12 @@ export type RaceAction =
   /** `rivals`: another transport of this race had sent `connect` too. */
   | { type: 'won'; transport: TransportName; rivals: boolean }
   | { type: 'lost'; error: MeridianError };
+
+/**
+ * A transport of requests starts when all better ones failed, and without that only so late that it
+ * does not win where a better one is merely slow.
+ */
+const LATE_START_MS: Readonly<Partial<Record<TransportName, number>>> = { sse: 3_000, longpoll: 6_000 };
 
 type Runner = { phase: 'waiting' | 'dialing' | 'open' | 'greeting' | 'out'; since: number };
 
@@ -65,7 +71,7 @@ export class Race {
   nextAt(): number | null {
     if (this.#over) return null;
     const times = [...this.#runners.values()].map((runner) => this.#deadline(runner));
-    if (this.#phases('waiting').length > 0) times.push(this.#startedAt + this.#policy.headStartMs);
+    for (const transport of this.#phases('waiting')) times.push(this.#startAt(transport));
     const next = Math.min(...times);
     return next === Infinity ? null : next;
   }
@@ -106,10 +112,8 @@ export class Race {
   #advance(now: number): RaceAction[] {
     const actions: RaceAction[] = [];
     for (const transport of this.#phases('waiting')) {
-      const first = transport === this.#policy.order[0];
-      const due = now >= this.#startedAt + this.#policy.headStartMs;
       const alone = [...this.#runners.values()].every((runner) => !running(runner));
-      if (!first && !due && !alone) continue;
+      if (now < this.#startAt(transport) && !alone) continue;
       this.#set(transport, 'dialing', now);
       actions.push({ type: 'dial', transport });
     }
@@ -121,6 +125,11 @@ export class Race {
     }
     const ended = [...this.#runners.values()].every((runner) => runner.phase === 'out');
     return ended ? [...actions, ...this.#lose()] : actions;
+  }
+
+  #startAt(transport: TransportName): number {
+    const first = transport === this.#policy.order[0];
+    return this.#startedAt + (first ? 0 : (LATE_START_MS[transport] ?? this.#policy.headStartMs));
   }
 
   #deadline(runner: Runner): number {

@@ -27,9 +27,9 @@ export class FakeServer {
   readonly commands: { session: ServerSession; body: Body }[] = [];
   readonly stored: Stored[] = [];
   readonly heads = new Map<string, number>();
-  readonly latencyMs: Record<TransportName, number> = { webtransport: 10, websocket: 10 };
+  readonly latencyMs: Record<TransportName, number> = { webtransport: 10, websocket: 10, sse: 10, longpoll: 10 };
   /** A transport that never opens, refuses, or works. */
-  readonly network: Record<TransportName, 'works' | 'silent' | 'refused'> = { webtransport: 'works', websocket: 'works' };
+  readonly network: Record<TransportName, 'works' | 'silent' | 'refused'> = { webtransport: 'works', websocket: 'works', sse: 'works', longpoll: 'works' };
   limits: Body = { heartbeat_ms: 25_000, commands_per_s: 200, batch_events: 128 };
   expiresInMs: number | undefined;
   serverChannels: string[] = [];

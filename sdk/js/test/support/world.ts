@@ -36,13 +36,13 @@ export interface World {
   readonly states: string[];
 }
 
-export function newWorld(options: Partial<ClientOptions> = {}, seed = 1): World {
+export function newWorld(options: Partial<ClientOptions> = {}, seed = 1, dialsOf = (server: FakeServer) => server.dials): World {
   const clock = new FakeClock(seed);
   const server = new FakeServer(clock);
   const page = new FakePage();
   const fakePage: Page = { window: page, document: page, online: true };
   const client = new MeridianClient({
-    url: 'http://gateway.test:8080', token: 'token', clock, page: fakePage, dials: server.dials,
+    url: 'http://gateway.test:8080', token: 'token', clock, page: fakePage, dials: dialsOf(server),
     storage: memoryStorage(), ...options,
   });
   const errors: MeridianError[] = [];

@@ -131,7 +131,11 @@ impl<'a, F: HistoryFixture> Run<'a, F> {
         }
         self.history = Some(self.fixture.open().await);
         for (key, model) in &self.models {
-            let heads = self.history().heads(std::slice::from_ref(key)).await.unwrap();
+            let heads = self
+                .history()
+                .heads(&self.samples.stream().log, std::slice::from_ref(key))
+                .await
+                .unwrap();
             assert_eq!(heads.get(key).copied(), model.events.last().map(|last| last.position()));
         }
     }

@@ -43,7 +43,8 @@ pub async fn a_commit_is_whole(fixture: &impl HistoryFixture) {
     let read = read_after(&history, &samples, &a, start).await;
     assert_eq!(read.events, plain(&[events[0].clone(), events[2].clone()]));
     assert_eq!((read.position, read.more), (samples.position(), false));
-    let heads = history.heads(&[a.clone(), b.clone(), channel("c")]).await.unwrap();
+    let heads =
+        history.heads(&samples.stream().log, &[a.clone(), b.clone(), channel("c")]).await.unwrap();
     assert_eq!(heads.len(), 2);
     assert_eq!(heads[&a], events[2].event.position());
     assert_eq!(heads[&b], events[1].event.position());
@@ -175,10 +176,10 @@ pub async fn heads_outlive_events(fixture: &impl HistoryFixture) {
     commit(&history, &samples, fence, &events).await;
     fixture.retain(&history, &a, 0).await;
     let (keys, head) = ([a.clone()], Some(&events[2].event.position()).copied());
-    assert_eq!(history.heads(&keys).await.unwrap().get(&a).copied(), head);
+    assert_eq!(history.heads(&samples.stream().log, &keys).await.unwrap().get(&a).copied(), head);
     fixture.shut(history).await;
     let history = fixture.open().await;
-    assert_eq!(history.heads(&keys).await.unwrap().get(&a).copied(), head);
+    assert_eq!(history.heads(&samples.stream().log, &keys).await.unwrap().get(&a).copied(), head);
     fixture.shut(history).await;
 }
 
@@ -194,7 +195,7 @@ pub async fn changed_channels_are_found(fixture: &impl HistoryFixture) {
     let elsewhere = other.events(&channel("elsewhere"), 900);
     commit(&history, &other, fence, &elsewhere).await;
 
-    assert_eq!(history.heads(&keys).await.unwrap().len(), 300);
+    assert_eq!(history.heads(&samples.stream().log, &keys).await.unwrap().len(), 300);
     let above = events[197].event.position();
     let mut changed = history.changed_above(samples.stream(), above).await.unwrap();
     changed.sort();
