@@ -201,7 +201,7 @@ impl PostgresHistory {
         from: ChangesFrom,
         bounds: ReadBounds,
     ) -> Result<ChangesRead, sqlx::Error> {
-        let (mut lent, log_id) = self.lend(&self.readers).await?;
+        let (mut lent, log_id) = self.lend(&self.pools.readers).await?;
         let (until, most) = (lent.until, bounds.max_events);
         let state = feeds::read(&mut lent, log_id, (key, stream), from, most);
         let state = timeout_at(until, state).await;
@@ -298,7 +298,7 @@ impl History for PostgresHistory {
         from: ChangesFrom,
         bounds: ReadBounds,
     ) -> Result<ChangesRead, HistoryError> {
-        self.check(stream)?;
+        self.check(&stream.log)?;
         let mut tries = 0;
         loop {
             tries += 1;
