@@ -23,7 +23,7 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
-use crate::orders::{Diversion, Leave, Order, Standing};
+use crate::orders::{Diversion, Leave, Order, StandingOrder};
 use crate::polling::Polling;
 use crate::publish::Publisher;
 use crate::quota::Quotas;
@@ -113,17 +113,17 @@ pub(crate) struct Node {
     pub(crate) cookie: Option<String>,
     /// The longest that a token may be good, where that is bounded.
     pub(crate) longest_lifetime: Option<Duration>,
-    standing: watch::Sender<Standing>,
+    standing_order: watch::Sender<StandingOrder>,
 }
 
 impl Node {
     /// What sessions are told, as a session that begins sees it: what stands already is news to it.
-    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
-        let mut standing = self.standing.subscribe();
-        if !matches!(standing.borrow().order, Order::Stay) {
-            standing.mark_changed();
+    pub(crate) fn standing_order(&self) -> watch::Receiver<StandingOrder> {
+        let mut order = self.standing_order.subscribe();
+        if !matches!(order.borrow().order, Order::Stay) {
+            order.mark_changed();
         }
-        standing
+        order
     }
 
     /// Revokes in the whole region. Sessions of this node look at once.
@@ -134,13 +134,13 @@ impl Node {
     }
 
     fn look_at_revocations(&self) {
-        self.standing.send_modify(|_| {});
+        self.standing_order.send_modify(|_| {});
     }
 
     /// Sends all clients to another region until further notice, or no more. A node that stops takes
     /// no such order.
     pub(crate) fn divert(&self, to: Option<Diversion>) -> bool {
-        self.standing.send_if_modified(|standing| {
+        self.standing_order.send_if_modified(|standing| {
             let stops = matches!(standing.order, Order::Drain(_));
             if !stops {
                 let divert = |diversion| Order::Divert(Arc::new(diversion));
@@ -152,7 +152,7 @@ impl Node {
 
     /// Where clients are being sent.
     pub(crate) fn diversion(&self) -> Option<Arc<Diversion>> {
-        match &self.standing.borrow().order {
+        match &self.standing_order.borrow().order {
             Order::Divert(diversion) => Some(diversion.clone()),
             Order::Stay | Order::Drain(_) => None,
         }
@@ -257,7 +257,7 @@ impl RunningNode {
     pub async fn drain(mut self) {
         self.node.lifecycle.advance(Phase::Draining);
         let leave = Order::Drain(self.node.leave);
-        self.node.standing.send_modify(|standing| standing.put(leave));
+        self.node.standing_order.send_modify(|standing| standing.put(leave));
         self.node.draining.cancel();
         // Sessions close by themselves at the deadline; their closes take a moment more.
         let deadline = Instant::now() + self.node.leave.deadline + Duration::from_secs(2);
@@ -389,7 +389,7 @@ fn share(
         },
         cookie: config.auth.cookie,
         longest_lifetime: config.auth.options.max_lifetime_ms.map(Duration::from_millis),
-        standing: watch::Sender::default(),
+        standing_order: watch::Sender::default(),
     })
 }
 
