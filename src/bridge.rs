@@ -60,7 +60,9 @@ async fn serve(config: &Config, stores: &RegionStores) -> Result<()> {
     let mut signals = Signals::listen()?;
     let logs = open_logs(config, stores).await?;
     let (sources, routes) = open(config, stores, &logs).await?;
-    let bridge = Bridge::new(routes, BridgeOptions::default());
+    let policies = Arc::new(config.policies.clone());
+    let options = BridgeOptions { policies, ..BridgeOptions::default() };
+    let bridge = Bridge::new(routes, options);
     let handle = bridge.handle();
     let stop = CancellationToken::new();
     let render = metrics.clone();

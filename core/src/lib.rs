@@ -7,6 +7,7 @@ pub mod auth;
 pub mod bridge;
 pub mod config;
 pub mod embedded;
+pub mod feed;
 pub mod lag;
 pub mod mode;
 pub mod policy;

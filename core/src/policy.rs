@@ -7,6 +7,8 @@ use std::str::FromStr;
 use crate::mode::Mode;
 use crate::vocabulary::{Channel, LogName, Namespace};
 
+pub use crate::vocabulary::FeedBounds;
+
 /// Headers of an event, at most.
 pub const HEADERS_MOST: usize = 16;
 /// Their names and values together, in bytes.
@@ -37,13 +39,6 @@ pub struct Retention {
     pub events: u64,
     pub bytes: u64,
     pub age_ms: u64,
-}
-
-/// How much of a feed's current values is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FeedBounds {
-    pub keys: u64,
-    pub bytes: u64,
 }
 
 /// Who may do something. A token passes if any rule holds; no rule, nobody.

@@ -636,6 +636,124 @@ function decodeMsgpack(bytes) {
   return value;
 }
 
+// src/types.ts
+var TRANSPORTS = ["webtransport", "websocket", "sse", "longpoll"];
+
+// src/transport/memory.ts
+var PREFIX = "meridian.transport:";
+var TransportMemory = class {
+  #storage;
+  #key;
+  constructor(storage, gateway) {
+    this.#storage = storage;
+    this.#key = PREFIX + gateway;
+  }
+  /** What worked last, unless that was too long ago to rely on. */
+  recall(now) {
+    try {
+      const [name, until] = (this.#storage.getItem(this.#key) ?? "").split(" ");
+      const transport = TRANSPORTS.find((known) => known === name);
+      return transport !== void 0 && Number(until) > now ? transport : null;
+    } catch {
+      return null;
+    }
+  }
+  remember(transport, until) {
+    try {
+      this.#storage.setItem(this.#key, `${transport} ${until}`);
+    } catch {
+    }
+  }
+  forget() {
+    try {
+      this.#storage.removeItem(this.#key);
+    } catch {
+    }
+  }
+};
+function memoryStorage() {
+  const values = /* @__PURE__ */ new Map();
+  return {
+    getItem: (key) => values.get(key) ?? null,
+    setItem: (key, value) => void values.set(key, value),
+    removeItem: (key) => void values.delete(key)
+  };
+}
+function defaultStorage() {
+  try {
+    const storage = globalThis.localStorage;
+    if (storage && typeof storage.getItem === "function") return storage;
+  } catch {
+  }
+  return memoryStorage();
+}
+
+// src/cursors.ts
+function localStorageCursors(prefix = "meridian.cursor:", storage = defaultStorage()) {
+  return {
+    load: (channel) => storage.getItem(prefix + channel),
+    save: (channel, cursor) => storage.setItem(prefix + channel, cursor)
+  };
+}
+function memoryCursors() {
+  const cursors = /* @__PURE__ */ new Map();
+  return {
+    load: (channel) => cursors.get(channel),
+    save: (channel, cursor) => void cursors.set(channel, cursor)
+  };
+}
+var CursorSaver = class {
+  #channel;
+  #store;
+  #clock;
+  #intervalMs;
+  #fault;
+  #pending = null;
+  #timer = null;
+  #saved = null;
+  constructor(channel, store, clock, intervalMs, fault) {
+    this.#channel = channel;
+    this.#store = store;
+    this.#clock = clock;
+    this.#intervalMs = intervalMs;
+    this.#fault = fault;
+  }
+  note(cursor) {
+    if (cursor === this.#saved) return;
+    this.#pending = cursor;
+    if (this.#timer !== null) return;
+    this.#write();
+    this.#pause();
+  }
+  /** Writes what waits, now. */
+  flush() {
+    if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#write();
+  }
+  /** Until the interval is over, what is noted waits. */
+  #pause() {
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#timer = null;
+      if (this.#pending === null) return;
+      this.#write();
+      this.#pause();
+    }, this.#intervalMs);
+  }
+  #write() {
+    const cursor = this.#pending;
+    this.#pending = null;
+    if (cursor === null) return;
+    this.#saved = cursor;
+    const failed = (error) => this.#fault(asMeridianError(error, "cursor_not_saved", "retry", `the cursor of ${this.#channel} was not saved`));
+    try {
+      void Promise.resolve(this.#store.save(this.#channel, cursor)).catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+};
+
 // src/emitter.ts
 var Emitter = class {
   #listeners = /* @__PURE__ */ new Map();
@@ -799,6 +917,7 @@ function readEvent(value) {
     headers: readHeaders(body["headers"]),
     contentType,
     publisher: maybeText(body, "publisher"),
+    evicts: body["evicts"] === void 0 ? [] : list(body, "evicts").filter((key) => typeof key === "string"),
     data: readPayload(body, contentType)
   };
 }
@@ -816,7 +935,8 @@ function toEvent(channel, stream, epoch, event) {
     kind: event.kind,
     headers: event.headers,
     contentType: event.contentType,
-    publisher: event.publisher
+    publisher: event.publisher,
+    evicts: event.evicts
   };
 }
 function readPrev(value) {
@@ -911,6 +1031,14 @@ var READERS = {
     from: maybeText(body, "from"),
     place: place(body)
   }),
+  values: (body) => ({
+    type: "values",
+    channel: text(body, "channel"),
+    stream: text(body, "stream"),
+    epoch: number(body, "epoch"),
+    events: readEvents(body["events"])
+  }),
+  conflated: (body) => ({ type: "conflated", channel: text(body, "channel"), place: place(body) }),
   skipped: (body) => ({ type: "skipped", channel: text(body, "channel"), count: number(body, "count") }),
   history: (body, id) => ({
     type: "history",
@@ -1217,9 +1345,6 @@ var Session = class {
     this.#link.send(this.codec.join([this.codec.encode(message)]));
   }
 };
-
-// src/types.ts
-var TRANSPORTS = ["webtransport", "websocket", "sse", "longpoll"];
 
 // src/transport/choice.ts
 var PREFERRED = TRANSPORTS[0];
@@ -2714,6 +2839,56 @@ var Engine = class {
   }
 };
 
+// src/feed.ts
+var Feed = class {
+  #values = /* @__PURE__ */ new Map();
+  #onChange;
+  #subscription = null;
+  /** @internal */
+  constructor(onChange) {
+    this.#onChange = onChange;
+  }
+  /** Each key with its newest event. */
+  get values() {
+    return this.#values;
+  }
+  get subscription() {
+    return this.#subscription;
+  }
+  unsubscribe() {
+    this.#subscription?.unsubscribe();
+  }
+  /** @internal */
+  keep(subscription) {
+    this.#subscription = subscription;
+    return this;
+  }
+  /** @internal */
+  take(event) {
+    const { key } = event;
+    if (key !== void 0 && event.kind !== "unreadable" && this.#isNewer(key, event)) {
+      if (event.kind === "publish") {
+        this.#values.set(key, event);
+        this.#onChange?.(key, event);
+      } else this.#drop(key);
+    }
+    for (const evicted of event.evicts) if (this.#isNewer(evicted, event)) this.#drop(evicted);
+  }
+  /** @internal All current values follow. */
+  lost(_gap) {
+    for (const key of [...this.#values.keys()]) this.#drop(key);
+  }
+  #drop(key) {
+    if (this.#values.delete(key)) this.#onChange?.(key, void 0);
+  }
+  #isNewer(key, event) {
+    const held = this.#values.get(key);
+    if (!held) return true;
+    const [epoch, offset] = [event.epoch ?? 0, event.offset ?? 0];
+    return epoch > (held.epoch ?? 0) || epoch === held.epoch && offset >= (held.offset ?? 0);
+  }
+};
+
 // src/lifecycle.ts
 function currentPage() {
   const scope = globalThis;
@@ -2750,55 +2925,6 @@ function watchPage(page, signals) {
   return () => {
     for (const stop of listening) stop();
   };
-}
-
-// src/transport/memory.ts
-var PREFIX = "meridian.transport:";
-var TransportMemory = class {
-  #storage;
-  #key;
-  constructor(storage, gateway) {
-    this.#storage = storage;
-    this.#key = PREFIX + gateway;
-  }
-  /** What worked last, unless that was too long ago to rely on. */
-  recall(now) {
-    try {
-      const [name, until] = (this.#storage.getItem(this.#key) ?? "").split(" ");
-      const transport = TRANSPORTS.find((known) => known === name);
-      return transport !== void 0 && Number(until) > now ? transport : null;
-    } catch {
-      return null;
-    }
-  }
-  remember(transport, until) {
-    try {
-      this.#storage.setItem(this.#key, `${transport} ${until}`);
-    } catch {
-    }
-  }
-  forget() {
-    try {
-      this.#storage.removeItem(this.#key);
-    } catch {
-    }
-  }
-};
-function memoryStorage() {
-  const values = /* @__PURE__ */ new Map();
-  return {
-    getItem: (key) => values.get(key) ?? null,
-    setItem: (key, value) => void values.set(key, value),
-    removeItem: (key) => void values.delete(key)
-  };
-}
-function defaultStorage() {
-  try {
-    const storage = globalThis.localStorage;
-    if (storage && typeof storage.getItem === "function") return storage;
-  } catch {
-  }
-  return memoryStorage();
 }
 
 // src/transport/http/api.ts
@@ -3981,6 +4107,8 @@ var Registry = class {
 function isChannelMessage(message) {
   switch (message.type) {
     case "events":
+    case "values":
+    case "conflated":
     case "gap":
     case "skipped":
       return true;
@@ -4044,72 +4172,6 @@ function historyOf(reply) {
 function unexpected() {
   return new MeridianError("bad_frame", "stop", "the answer does not fit the command");
 }
-
-// src/cursors.ts
-function localStorageCursors(prefix = "meridian.cursor:", storage = defaultStorage()) {
-  return {
-    load: (channel) => storage.getItem(prefix + channel),
-    save: (channel, cursor) => storage.setItem(prefix + channel, cursor)
-  };
-}
-function memoryCursors() {
-  const cursors = /* @__PURE__ */ new Map();
-  return {
-    load: (channel) => cursors.get(channel),
-    save: (channel, cursor) => void cursors.set(channel, cursor)
-  };
-}
-var CursorSaver = class {
-  #channel;
-  #store;
-  #clock;
-  #intervalMs;
-  #fault;
-  #pending = null;
-  #timer = null;
-  #saved = null;
-  constructor(channel, store, clock, intervalMs, fault) {
-    this.#channel = channel;
-    this.#store = store;
-    this.#clock = clock;
-    this.#intervalMs = intervalMs;
-    this.#fault = fault;
-  }
-  note(cursor) {
-    if (cursor === this.#saved) return;
-    this.#pending = cursor;
-    if (this.#timer !== null) return;
-    this.#write();
-    this.#pause();
-  }
-  /** Writes what waits, now. */
-  flush() {
-    if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
-    this.#timer = null;
-    this.#write();
-  }
-  /** Until the interval is over, what is noted waits. */
-  #pause() {
-    this.#timer = this.#clock.setTimeout(() => {
-      this.#timer = null;
-      if (this.#pending === null) return;
-      this.#write();
-      this.#pause();
-    }, this.#intervalMs);
-  }
-  #write() {
-    const cursor = this.#pending;
-    this.#pending = null;
-    if (cursor === null) return;
-    this.#saved = cursor;
-    const failed = (error) => this.#fault(asMeridianError(error, "cursor_not_saved", "retry", `the cursor of ${this.#channel} was not saved`));
-    try {
-      void Promise.resolve(this.#store.save(this.#channel, cursor)).catch(failed);
-    } catch (error) {
-      failed(error);
-    }
-  }
-};
 
 // src/patience.ts
 var RETRY = { baseMs: 500, capMs: 3e4 };
@@ -4255,6 +4317,12 @@ var Follow = class {
         return message.stream === void 0 ? this.#passing(message, bytes) : this.#events(message, message.stream, bytes);
       case "gap":
         return this.#gap(message);
+      case "values":
+        return this.#values(message, bytes);
+      case "conflated":
+        this.#position = message.place;
+        this.#behind = void 0;
+        return;
       case "skipped":
         this.#port.stats.skipped += message.count;
         return this.#app.skipped(message.count);
@@ -4348,9 +4416,20 @@ var Follow = class {
       }
     }
   }
+  /** A feed's values: they move no position. What finds no room is read again from there. */
+  #values(message, bytes) {
+    const each = bytes / Math.max(1, message.events.length);
+    for (const event of message.events) {
+      if (!this.#app.hasRoom(each)) return this.#overflow();
+      this.#port.stats.events += 1;
+      this.#app.event(toEvent(this.channel, message.stream, message.epoch, event), each);
+      if (this.#source === null) return;
+    }
+  }
   #gap(message) {
     const { place: place2 } = message;
-    if (this.#position && compare(place2, this.#position) <= 0) return;
+    const snapshot = place2.epoch === 1 && place2.offset === -1;
+    if (!snapshot && this.#position && compare(place2, this.#position) <= 0) return;
     this.#position = place2;
     this.#port.stats.gaps += 1;
     const { channel, reason, from } = message;
@@ -4926,6 +5005,14 @@ var MeridianClient = class {
       this.#calls.add(historyCall(channel, range, timeoutMs, resolve, reject));
     });
   }
+  /** Follows a feed and keeps its current values. */
+  feed(channel, options = {}) {
+    const { onChange, ...rest } = options;
+    const feed = new Feed(onChange);
+    const store = memoryCursors();
+    const followed = this.subscribe(channel, { ...rest, store, onEvent: (event) => feed.take(event), onGap: (gap) => feed.lost(gap) });
+    return feed.keep(followed);
+  }
   /** Records that this subscriber took everything up to `cursor`. */
   ack(channel, cursor, options = {}) {
     const timeoutMs = this.#settings.requestTimeoutMs;
@@ -5051,6 +5138,7 @@ function isText(value) {
   return typeof value === "string" && value !== "";
 }
 export {
+  Feed,
   MeridianClient,
   MeridianError,
   Subscription,

@@ -5,8 +5,10 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use meridian_core::protocol::{Codec, Message, encode_events, encode_message, put_frame};
-use meridian_core::vocabulary::{Event, Position};
+use meridian_core::protocol::{
+    Codec, Message, encode_events, encode_message, encode_values, put_frame,
+};
+use meridian_core::vocabulary::{Channel, Event, Position, Stream};
 
 /// How a message becomes bytes on one kind of connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,7 @@ fn event_name(message: &Message) -> Option<&'static str> {
         Message::Subscribed(..) => Some("subscribed"),
         Message::Unsubscribed { .. } => Some("unsubscribed"),
         Message::Gap(_) => Some("gap"),
+        Message::Conflated { .. } => Some("conflated"),
         Message::Skipped { .. } => Some("skipped"),
         Message::Drain { .. } => Some("drain"),
         Message::Redirect(_) => Some("redirect"),
@@ -135,18 +138,56 @@ pub(crate) fn put_websocket_header(out: &mut BytesMut, first: u8, len: usize) {
     }
 }
 
+type Encode = fn(Codec, &Channel, &Stream, &[&Event]) -> Vec<u8>;
+
+/// A frame's events are of about this size.
+pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Cuts events or rows into what makes a frame each: of one stream and about this size.
+pub(crate) fn chunks(
+    events: Vec<Arc<Event>>,
+    encoded: fn(Vec<Arc<Event>>) -> EncodedEvents,
+) -> Vec<EncodedEvents> {
+    let mut chunks = Vec::new();
+    let (mut chunk, mut bytes): (Vec<Arc<Event>>, usize) = (Vec::new(), 0);
+    for event in events {
+        let other = chunk.last().is_some_and(|last| last.stream.epoch != event.stream.epoch);
+        if other || bytes >= CHUNK_BYTES {
+            chunks.push(encoded(std::mem::take(&mut chunk)));
+            bytes = 0;
+        }
+        bytes += event.weight();
+        chunk.push(event);
+    }
+    if !chunk.is_empty() {
+        chunks.push(encoded(chunk));
+    }
+    chunks
+}
+
 /// Consecutive events of one channel and stream, with the frames made of them so far.
 #[derive(Debug)]
 pub(crate) struct EncodedEvents {
     events: Vec<Arc<Event>>,
+    /// How they become a frame.
+    encode: Encode,
     frames: [OnceCell<Bytes>; FORMATS],
 }
 
 impl EncodedEvents {
     /// `events` are of one stream and not empty.
     pub(crate) fn new(events: Vec<Arc<Event>>) -> Self {
+        Self::of(events, encode_events)
+    }
+
+    /// Rows of a feed, of one stream and not empty.
+    pub(crate) fn values(rows: Vec<Arc<Event>>) -> Self {
+        Self::of(rows, encode_values)
+    }
+
+    fn of(events: Vec<Arc<Event>>, encode: Encode) -> Self {
         debug_assert!(!events.is_empty());
-        Self { events, frames: Default::default() }
+        Self { events, encode, frames: Default::default() }
     }
 
     /// The position behind the last of them.
@@ -169,7 +210,7 @@ impl EncodedEvents {
         self.frames[format.index()].get_or_init(|| {
             let first = self.first();
             let events: Vec<&Event> = self.events.iter().map(|event| &**event).collect();
-            format.wrap(&encode_events(format.codec, &first.key.channel, &first.stream, &events))
+            format.wrap(&(self.encode)(format.codec, &first.key.channel, &first.stream, &events))
         })
     }
 

@@ -98,7 +98,7 @@ impl Publisher {
         }
         check_item(item, policy, self.horizon_ms)?;
         let key = ChannelKey { tenant: identity.tenant.clone(), channel };
-        let body = body_of(item, identity).encode();
+        let body = body_of(item, policy, identity).encode();
         if policy.class == DeliveryClass::Ephemeral {
             return Ok(Ready::Ephemeral(Ephemeral { key, time_ms: now_ms(), body }));
         }
@@ -209,7 +209,8 @@ fn check_item(item: &PublishItem, policy: &Policy, horizon_ms: u64) -> Result<()
     {
         return Err(bad());
     }
-    if item.kind == EventKind::Remove && item.key.is_none() {
+    let keyed = item.kind == EventKind::Remove || policy.class == DeliveryClass::Feed;
+    if keyed && item.key.is_none() {
         return Err(bad());
     }
     if item.age_ms > horizon_ms {
@@ -219,7 +220,7 @@ fn check_item(item: &PublishItem, policy: &Policy, horizon_ms: u64) -> Result<()
     check_payload(media_type, &item.content.data).map_err(|_| ReplyError::of(Code::BadPayload))
 }
 
-fn body_of(item: &PublishItem, identity: &Identity) -> Body {
+fn body_of(item: &PublishItem, policy: &Policy, identity: &Identity) -> Body {
     Body {
         kind: item.kind,
         key: item.key.clone(),
@@ -229,6 +230,8 @@ fn body_of(item: &PublishItem, identity: &Identity) -> Body {
         data: item.content.data.clone(),
         publisher: Some(identity.user.as_str().to_owned()),
         trace: item.trace.clone(),
+        bounds: (policy.class == DeliveryClass::Feed).then_some(policy.feed),
+        evicts: Vec::new(),
     }
 }
 

@@ -33,25 +33,27 @@ SET search_path = meridian;
 GRANT USAGE ON SCHEMA meridian TO meridian_router, meridian_edge, meridian_upkeep, meridian_copy;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA meridian FROM PUBLIC;
 
-GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, acknowledged, halts
-    TO meridian_router, meridian_edge;
+GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, acknowledged, halts,
+    feed_values, feed_floors TO meridian_router, meridian_edge;
 GRANT EXECUTE ON FUNCTION read_events, before_newest TO meridian_router, meridian_edge;
 GRANT INSERT, UPDATE ON acknowledged TO meridian_router, meridian_edge;
 
 GRANT INSERT ON logs, incarnations, events TO meridian_router;
 GRANT INSERT, UPDATE ON streams, channels, spans TO meridian_router;
 GRANT SELECT, INSERT ON windows TO meridian_router;
-GRANT SELECT, INSERT, UPDATE ON marks TO meridian_router;
+GRANT SELECT, INSERT, UPDATE ON marks, feed_values TO meridian_router;
 GRANT INSERT, UPDATE, DELETE ON halts TO meridian_router;
-GRANT EXECUTE ON FUNCTION commit_batch, store_marks TO meridian_router;
+GRANT EXECUTE ON FUNCTION commit_batch, store_marks, store_feeds TO meridian_router;
 
 GRANT SELECT ON _sqlx_migrations, logs, incarnations, streams, channels, events, spans, windows, marks,
-    acknowledged TO meridian_copy;
+    acknowledged, feed_values, feed_floors TO meridian_copy;
 
 GRANT CREATE ON SCHEMA meridian TO meridian_upkeep;
 GRANT SELECT ON days, streams, incarnations TO meridian_upkeep;
 GRANT SELECT, DELETE ON spans, windows TO meridian_upkeep;
-GRANT EXECUTE ON FUNCTION partition_name, add_partition TO meridian_upkeep;
+GRANT SELECT, DELETE ON feed_values TO meridian_upkeep;
+GRANT SELECT, INSERT, UPDATE ON feed_floors TO meridian_upkeep;
+GRANT EXECUTE ON FUNCTION partition_name, add_partition, prune_removals TO meridian_upkeep;
 DO $$
 DECLARE
     v_name text;

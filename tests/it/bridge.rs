@@ -13,7 +13,7 @@ use meridian_core::seams::Log as _;
 use meridian_core::vocabulary::{LogName, Offset, Partition, Position, Prev, Stream};
 use meridian_kafka::{KafkaLog, Options};
 use meridian_region_router::apply::{
-    Decision, Heads, Incoming, SourceMarks, Start, State, Window, WindowRules,
+    Decision, Feeds, Heads, Incoming, SourceMarks, Start, State, Window, WindowRules,
 };
 use meridian_stack::{Counts, Stack};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -230,6 +230,7 @@ async fn events(log: &KafkaLog) -> BTreeMap<String, Vec<u64>> {
             window: Window::new(rules),
             marks: SourceMarks::default(),
             heads: Heads::new(1 << 10),
+            feeds: Feeds::default(),
         });
         let (end, mut next) = (log.end(partition).await.expect("an end"), Offset(0));
         while next < end {

@@ -43,6 +43,7 @@ mod epochs;
 mod es256;
 mod event_stream;
 mod far;
+mod feed;
 mod fuzz;
 mod halting;
 mod help;

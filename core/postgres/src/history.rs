@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use meridian_core::seams::{
-    Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, highest_acks,
+    Acknowledged, AcknowledgedKey, Batch, ChangesFrom, ChangesRead, Checkpoint, Claim, CommitError,
+    History, HistoryError, HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, highest_acks,
 };
 use meridian_core::vocabulary::{ChannelKey, LogName, Partition, Position, Stream};
 use sqlx::Connection as _;
@@ -19,7 +19,7 @@ use crate::error::{OpenError, is_passing, lacks_partition};
 use crate::options::{self, Options, check_name};
 use crate::pool::{Lent, Pool};
 use crate::write::Stored;
-use crate::{adopt, migrate, read, upkeep, write};
+use crate::{adopt, feeds, migrate, read, upkeep, write};
 
 /// A commit is tried so often: once more after the days of its events were made, and once more
 /// without what was stored of it before.
@@ -165,7 +165,9 @@ impl PostgresHistory {
             let (id, recorded) = (claimed.stream_id, claimed.recorded);
             let window = read::window(connection, id, recorded, max_rows).await?;
             let marks = read::marks(connection, id).await?;
-            Ok(Claim { fence: claimed.fence, checkpoint: claimed.checkpoint, window, marks })
+            let feeds = feeds::current(connection, log_id, stream).await?;
+            let (fence, checkpoint) = (claimed.fence, claimed.checkpoint);
+            Ok(Claim { fence, checkpoint, window, marks, feeds })
         };
         let claim = timeout_at(lent.until, claim(&mut lent)).await;
         lent.back(claim)
@@ -189,6 +191,21 @@ impl PostgresHistory {
         let channel = read::channel(&mut lent, log_id, key, stream, asked);
         let snapshot = timeout_at(until, channel).await;
         Ok(lent.back(snapshot)?.answer(from, bounds))
+    }
+}
+
+impl PostgresHistory {
+    async fn try_changes(
+        &self,
+        (key, stream): (&ChannelKey, &Stream),
+        from: ChangesFrom,
+        bounds: ReadBounds,
+    ) -> Result<ChangesRead, sqlx::Error> {
+        let (mut lent, log_id) = self.lend(&self.pools.readers).await?;
+        let (until, most) = (lent.until, bounds.max_events);
+        let state = feeds::read(&mut lent, log_id, (key, stream), from, most);
+        let state = timeout_at(until, state).await;
+        Ok(lent.back(state)?.answer(from, bounds))
     }
 }
 
@@ -268,6 +285,24 @@ impl History for PostgresHistory {
         loop {
             tries += 1;
             match self.try_read((key, stream), from, bounds).await {
+                Err(error) if is_passing(&error) && tries < READ_TRIES => {}
+                read => return read.map_err(unavailable),
+            }
+        }
+    }
+
+    async fn changes(
+        &self,
+        key: &ChannelKey,
+        stream: &Stream,
+        from: ChangesFrom,
+        bounds: ReadBounds,
+    ) -> Result<ChangesRead, HistoryError> {
+        self.check(&stream.log)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_changes((key, stream), from, bounds).await {
                 Err(error) if is_passing(&error) && tries < READ_TRIES => {}
                 read => return read.map_err(unavailable),
             }

@@ -7,6 +7,7 @@
 mod adopt;
 mod batch;
 mod error;
+mod feeds;
 mod halts;
 mod history;
 mod migrate;

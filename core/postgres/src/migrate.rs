@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
     (4, "read", include_str!("../../../migrations/postgres/0004_read.sql")),
     (5, "marks", include_str!("../../../migrations/postgres/0005_marks.sql")),
     (6, "halts", include_str!("../../../migrations/postgres/0006_halts.sql")),
+    (7, "feeds", include_str!("../../../migrations/postgres/0007_feeds.sql")),
 ];
 
 /// Creates the schema and brings it up to date; of several at once, one does it and the others wait.

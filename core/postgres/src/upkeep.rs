@@ -30,6 +30,8 @@ pub struct Upkept {
     pub postponed: usize,
     /// Batches of windows that no record can be compared with any more.
     pub pruned: u64,
+    /// Removals of feeds' keys that are older than any event.
+    pub removals: u64,
 }
 
 /// A day's table.
@@ -66,6 +68,7 @@ impl PostgresHistory {
         }
         if let Some(oldest_ms) = oldest_kept(policies, now_ms) {
             drop_days(&mut connection, oldest_ms, &mut upkept).await?;
+            upkept.removals = prune_removals(&mut connection, oldest_ms).await?;
         }
         upkept.pruned = prune_windows(&mut connection, log_id).await?;
         connection.close().await?;
@@ -174,6 +177,13 @@ async fn prune_windows(connection: &mut PgConnection, log_id: i16) -> Result<u64
     .execute(connection)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// Takes removals away that are as old as events that are gone.
+async fn prune_removals(connection: &mut PgConnection, oldest_ms: u64) -> Result<u64, sqlx::Error> {
+    let oldest_ms = i64::try_from(oldest_ms).unwrap_or(i64::MAX);
+    let query = sqlx::query_scalar("SELECT prune_removals($1)").bind(oldest_ms);
+    query.fetch_one(connection).await.map(i64::cast_unsigned)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::batch::{Columns, MarkColumns, narrow, signed};
+use crate::feeds::{self, FeedColumns};
 use crate::read::{acknowledged_row as acknowledged, checkpoint, damaged};
 
 /// A stream's row as a claim finds it.
@@ -60,9 +61,12 @@ pub(crate) async fn commit(
     batch: &Batch,
 ) -> Result<Stored, sqlx::Error> {
     let (columns, marks) = (Columns::of(batch), MarkColumns::of(&batch.marks));
+    let rows = feeds::rows(batch);
+    let values = FeedColumns::of(&rows);
     let checkpoint = &batch.checkpoint;
     let row: PgRow = sqlx::query(
-        "SELECT c.outcome, c.through, store_marks(c.outcome, $1, $2, $3, $25, $26, $27, $28, $29)::text \
+        "SELECT c.outcome, c.through, store_marks(c.outcome, $1, $2, $3, $25, $26, $27, $28, $29)::text, \
+         store_feeds(c.outcome, $1, $2, $30, $31, $32, $33, $34, $35, $36, $37)::text \
          FROM commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
          $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) c",
     )
@@ -95,6 +99,14 @@ pub(crate) async fn commit(
     .bind(&marks.generations)
     .bind(&marks.offsets)
     .bind(&marks.indexes)
+    .bind(&values.tenants)
+    .bind(&values.names)
+    .bind(&values.keys)
+    .bind(&values.offsets)
+    .bind(&values.times)
+    .bind(&values.weights)
+    .bind(&values.ids)
+    .bind(&values.bodies)
     .fetch_one(connection)
     .await?;
     match row.try_get(0)? {

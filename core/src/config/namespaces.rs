@@ -6,13 +6,15 @@ use super::limits::Limits;
 use super::reader::Section;
 use super::stores::Zone;
 use crate::mode::Mode;
-use crate::policy::{DeliveryClass, Policies, Policy, Retention, Rule};
+use crate::policy::{DeliveryClass, FeedBounds, Policies, Policy, Retention, Rule};
 use crate::vocabulary::{LogName, Namespace};
 
 const USERS: &str = "$user";
 /// Larger numbers than any disk's would overflow what a store counts in.
 const MAX_COUNT: u64 = 1 << 50;
 const MAX_POLLING_MS: u64 = 3_600_000;
+/// A router holds the keys of each feed in memory.
+const MAX_FEED_KEYS: u64 = 1_000_000;
 const MAX_AGE_MS: u64 = 10 * 365 * 86_400_000;
 
 pub(super) fn read(
@@ -54,12 +56,16 @@ fn policy(
     let class = section.parsed("class", "strict", |text| match text {
         "strict" => Ok(DeliveryClass::Strict),
         "ephemeral" => Ok(DeliveryClass::Ephemeral),
-        "feed" => Err("`feed` is not yet available; use `strict` or `ephemeral`"),
-        _ => Err("must be `strict` or `ephemeral`"),
+        "feed" => Ok(DeliveryClass::Feed),
+        _ => Err("must be `strict`, `feed` or `ephemeral`"),
     });
     let retention = section.section("history", history);
     if class == DeliveryClass::Ephemeral && section.has("history") {
         section.fault("history", "an `ephemeral` channel keeps no history; remove this");
+    }
+    let feed = section.section("feed", feed);
+    if class != DeliveryClass::Feed && section.has("feed") {
+        section.fault("feed", "only a channel of class `feed` keeps current values; remove this");
     }
     let polling_ms = section.number("polling_ms", 0, 0..=MAX_POLLING_MS);
     if class == DeliveryClass::Ephemeral && polling_ms > 0 {
@@ -69,12 +75,20 @@ fn policy(
         class,
         zone: section.parsed("zone", "global", |text| zone(text, zones)),
         retention,
+        feed,
         event_bytes: section.size("event_bytes", limits.event_bytes, 1..=limits.event_bytes),
         polling_ms,
         mode: section.optional("mode", str::parse::<Mode>),
         subscribe: section.list("subscribe", str::parse::<Rule>).into_iter().collect(),
         publish: section.list("publish", str::parse::<Rule>).into_iter().collect(),
-        ..Policy::default()
+    }
+}
+
+fn feed(section: &mut Section<'_, '_>) -> FeedBounds {
+    let default = Policy::default().feed;
+    FeedBounds {
+        keys: section.number("keys", default.keys, 1..=MAX_FEED_KEYS),
+        bytes: section.number("bytes", default.bytes, 1..=MAX_COUNT),
     }
 }
 

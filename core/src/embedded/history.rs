@@ -1,6 +1,7 @@
 //! The history on SQLite: events, heads, checkpoints, windows and acknowledged positions in a file of
 //! its own. Owns what may be said of the past; it never reads the log and never makes an event.
 
+mod feeds;
 mod hints;
 mod retention;
 mod row;
@@ -27,8 +28,9 @@ use super::lock::FolderLock;
 use super::queue::{Queue, Weight};
 use super::sqlite::{self, Reader, Readers, Step, Writing};
 use crate::seams::{
-    Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, Snapshot, WindowRow, unpack_window,
+    Acknowledged, AcknowledgedKey, Batch, ChangesFrom, ChangesRead, Checkpoint, Claim, CommitError,
+    History, HistoryError, HistoryRead, Incarnation, KeyedAck, ReadBounds, ReadFrom, Snapshot,
+    WindowRow, unpack_window,
 };
 use crate::vocabulary::{ChannelKey, LogName, Offset, Partition, Position, Stream};
 
@@ -36,6 +38,7 @@ const STEPS: &[Step] = &[
     (1, "history", include_str!("../../../migrations/sqlite/history/0001_history.sql")),
     (2, "begins", include_str!("../../../migrations/sqlite/history/0002_begins.sql")),
     (3, "marks", include_str!("../../../migrations/sqlite/history/0003_marks.sql")),
+    (4, "feeds", include_str!("../../../migrations/sqlite/history/0004_feeds.sql")),
 ];
 
 /// Each channel's newest page changes: they should stay in memory, and not be moved with every batch.
@@ -177,7 +180,8 @@ impl History for SqliteHistory {
         let window = self.window(row.id, max_window_rows).await?;
         let mut reader = self.reader().await?;
         let marks = store::marks(reader.connection(), row.id).await.map_err(unavailable)?;
-        Ok(Claim { fence: row.fence, checkpoint: row.checkpoint, window, marks })
+        let feeds = feeds::current(reader.connection(), stream).await.map_err(unavailable)?;
+        Ok(Claim { fence: row.fence, checkpoint: row.checkpoint, window, marks, feeds })
     }
 
     async fn commit(&self, stream: &Stream, batch: Batch) -> Result<(), CommitError> {
@@ -256,6 +260,18 @@ impl History for SqliteHistory {
         let snapshot =
             Snapshot { epoch: stream.epoch, applied, uncovered, head: range.head, events };
         Ok(snapshot.answer(from, bounds))
+    }
+
+    async fn changes(
+        &self,
+        key: &ChannelKey,
+        stream: &Stream,
+        from: ChangesFrom,
+        bounds: ReadBounds,
+    ) -> Result<ChangesRead, HistoryError> {
+        let mut reader = self.reader().await?;
+        let state = feeds::read(reader.connection(), key, stream, from, bounds.max_events).await;
+        Ok(state.map_err(unavailable)?.answer(from, bounds))
     }
 
     async fn acknowledge(&self, acks: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {

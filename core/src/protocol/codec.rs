@@ -318,6 +318,14 @@ fn message<R: Raw>(wire: MessageWire<'_, R>) -> Result<Message, DecodeError> {
             stream: gap.stream.into_owned(),
             position: Position { epoch: Epoch(gap.epoch), passed: gap.offset },
         })
+    } else if let Some(values) = wire.values {
+        values_push(values)?
+    } else if let Some(conflated) = wire.conflated {
+        Message::Conflated {
+            channel: conflated.channel.into_owned(),
+            stream: conflated.stream.into_owned(),
+            position: Position { epoch: Epoch(conflated.epoch), passed: conflated.offset },
+        }
     } else if let Some(skipped) = wire.skipped {
         Message::Skipped { channel: skipped.channel.into_owned(), count: skipped.count }
     } else if let Some(drain) = wire.drain {
@@ -422,6 +430,15 @@ fn events_push<R: Raw>(wire: EventsWire<'_, R>) -> Result<Message, DecodeError> 
     })
 }
 
+fn values_push<R: Raw>(wire: EventsWire<'_, R>) -> Result<Message, DecodeError> {
+    match events_push(wire)? {
+        Message::Events { channel, stream: Some(stream), epoch: Some(epoch), events } => {
+            Ok(Message::Values { channel, stream, epoch, events })
+        }
+        _ => Err(DecodeError),
+    }
+}
+
 fn history_page<R: Raw>(wire: HistoryPageWire<'_, R>) -> Result<HistoryPage, DecodeError> {
     let epoch = Epoch(wire.epoch);
     let events: Result<Vec<_>, _> =
@@ -468,6 +485,8 @@ fn event_view<R: Raw>(
             data: content.data,
             publisher: wire.publisher.map(Into::into),
             trace: None,
+            bounds: None,
+            evicts: wire.evicts.into_iter().map(Into::into).collect(),
         },
     })
 }

@@ -14,11 +14,11 @@ use super::message::{
     Redirect, ReplyError,
 };
 use super::wire::{
-    AckWire, ChannelWire, CommandWire, ConnectWire, ConnectedWire, DrainWire, Empty, ErrorWire,
-    EventWire, EventsWire, FallbackWire, GapWire, GoneWire, HistoryPageWire, HistoryRequestWire,
-    MessageWire, ModeWire, PlaceWire, PrevWire, PublishBatchWire, PublishWire, PublishedBatchWire,
-    PublishedWire, RedirectWire, RefreshWire, RefreshedWire, SkippedWire, SubscribeWire,
-    SubscribedWire, UnsubscribedWire,
+    AckWire, ChannelWire, CommandWire, ConflatedWire, ConnectWire, ConnectedWire, DrainWire, Empty,
+    ErrorWire, EventWire, EventsWire, FallbackWire, GapWire, GoneWire, HistoryPageWire,
+    HistoryRequestWire, MessageWire, ModeWire, PlaceWire, PrevWire, PublishBatchWire, PublishWire,
+    PublishedBatchWire, PublishedWire, RedirectWire, RefreshWire, RefreshedWire, SkippedWire,
+    SubscribeWire, SubscribedWire, UnsubscribedWire,
 };
 use crate::vocabulary::{Body, Channel, Encoding, Epoch, Event, EventKind, Offset, Prev, Stream};
 
@@ -55,6 +55,31 @@ pub fn encode_events(
     match codec {
         Codec::Json => json(&wire::<&RawValue>(channel, stream, events)),
         Codec::MessagePack => msgpack(&wire::<&serde_bytes::Bytes>(channel, stream, events)),
+    }
+}
+
+/// A push of a feed's values, all of one stream: rows, which have no predecessor.
+pub fn encode_values(codec: Codec, channel: &Channel, stream: &Stream, rows: &[&Event]) -> Vec<u8> {
+    fn wire<'a, R: RawRef<'a>>(
+        channel: &'a Channel,
+        stream: &Stream,
+        rows: &[&'a Event],
+    ) -> MessageWire<'a, R> {
+        let view =
+            |row: &&'a Event| value_wire(row.offset, row.time_ms, Some(row.id.as_str()), &row.body);
+        MessageWire {
+            values: Some(EventsWire {
+                channel: channel.as_str().into(),
+                stream: Some(stream.to_string().into()),
+                epoch: Some(stream.epoch.0),
+                events: rows.iter().map(view).collect(),
+            }),
+            ..MessageWire::default()
+        }
+    }
+    match codec {
+        Codec::Json => json(&wire::<&RawValue>(channel, stream, rows)),
+        Codec::MessagePack => msgpack(&wire::<&serde_bytes::Bytes>(channel, stream, rows)),
     }
 }
 
@@ -158,10 +183,22 @@ fn event_wire<'a, R: RawRef<'a>>(
         content_type: body.content_type.as_deref().map(Cow::Borrowed),
         encoding: encoding_wire(body.encoding),
         publisher: body.publisher.as_deref().map(Cow::Borrowed),
+        evicts: body.evicts.iter().map(|key| key.as_str().into()).collect(),
         data: members.data,
         text: members.text,
         bin: members.bin,
     }
+}
+
+/// A row of a feed: what its event evicted stands in rows of its own.
+fn value_wire<'a, R: RawRef<'a>>(
+    offset: Offset,
+    time_ms: u64,
+    id: Option<&'a str>,
+    body: &'a Body,
+) -> EventWire<'a, R> {
+    let at = Some((offset, Prev::None));
+    EventWire { prev: None, evicts: Vec::new(), ..event_wire(Epoch(0), at, time_ms, id, body) }
 }
 
 fn encoding_wire(encoding: Encoding) -> Option<Cow<'static, str>> {
@@ -207,6 +244,26 @@ fn message_wire<'a, R: RawRef<'a>>(message: &'a Message) -> MessageWire<'a, R> {
                 stream: gap.stream.as_str().into(),
                 epoch: gap.position.epoch.0,
                 offset: gap.position.passed,
+            });
+        }
+        Message::Values { channel, stream, epoch, events } => {
+            let view = |view: &'a EventView| {
+                let offset = view.at.map_or(Offset(0), |(offset, _)| offset);
+                value_wire(offset, view.time_ms, view.id.as_deref(), &view.body)
+            };
+            wire.values = Some(EventsWire {
+                channel: channel.as_str().into(),
+                stream: Some(stream.as_str().into()),
+                epoch: Some(epoch.0),
+                events: events.iter().map(view).collect(),
+            });
+        }
+        Message::Conflated { channel, stream, position } => {
+            wire.conflated = Some(ConflatedWire {
+                channel: channel.as_str().into(),
+                stream: stream.as_str().into(),
+                epoch: position.epoch.0,
+                offset: position.passed,
             });
         }
         Message::Skipped { channel, count } => {

@@ -147,6 +147,19 @@ pub enum Message {
         events: Vec<EventView>,
     },
     Gap(GapPush),
+    /// The newest event of keys of a feed, or their removal. Moves no position; no event of it has a `prev`.
+    Values {
+        channel: String,
+        stream: String,
+        epoch: Epoch,
+        events: Vec<EventView>,
+    },
+    /// With the values before it the client has what changed up to this position.
+    Conflated {
+        channel: String,
+        stream: String,
+        position: Position,
+    },
     Skipped {
         channel: String,
         count: u64,

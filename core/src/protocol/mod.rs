@@ -18,7 +18,7 @@ mod vectors;
 pub use bookmark::{BOOKMARK_CHANNELS, Bookmark, BookmarkError, MAX_BOOKMARK_BYTES, Tag};
 pub use code::{Action, Code};
 pub use codec::{Codec, DecodeError, decode_commands, decode_messages, decode_publish};
-pub use encode::{encode_command, encode_commands, encode_events, encode_message};
+pub use encode::{encode_command, encode_commands, encode_events, encode_message, encode_values};
 pub use frame::{FrameError, FrameReader, put_frame};
 pub use message::{
     Ack, Command, CommandFrame, Connect, Connected, Content, EventView, Fallback, GapPush,

@@ -358,6 +358,42 @@ fn messages() -> Vec<(&'static str, Message)> {
                 position: at(1, 8200),
             }),
         ),
+        (
+            "values",
+            Message::Values {
+                channel: channel(),
+                stream: stream(),
+                epoch: Epoch(2),
+                events: vec![
+                    view(
+                        6,
+                        Prev::None,
+                        Body { key: Some("UA123".into()), ..body(r#"{"alt":9000}"#) },
+                    ),
+                    view(
+                        9,
+                        Prev::None,
+                        Body {
+                            kind: EventKind::Remove,
+                            key: Some("UA7".into()),
+                            ..Body::default()
+                        },
+                    ),
+                ],
+            },
+        ),
+        (
+            "conflated",
+            Message::Conflated { channel: channel(), stream: stream(), position: at(2, 12) },
+        ),
+        (
+            "events_evicts",
+            events(vec![view(
+                13,
+                Prev::At(at(2, 9)),
+                Body { key: Some("UA9".into()), evicts: vec!["UA123".into()], ..body("1") },
+            )]),
+        ),
         ("skipped", Message::Skipped { channel: "cursors:doc1".into(), count: 17 }),
         ("drain", Message::Drain { after_ms: 2300, deadline_ms: 20000 }),
         ("ping", Message::Ping),

@@ -54,6 +54,8 @@ wire!(MessageWire<'a, R> {
     error: ErrorWire<'a>,
     events: EventsWire<'a, R>,
     gap: GapWire<'a>,
+    values: EventsWire<'a, R>,
+    conflated: ConflatedWire<'a>,
     skipped: SkippedWire<'a>,
     drain: DrainWire,
     redirect: RedirectWire<'a>,
@@ -298,6 +300,8 @@ pub(super) struct EventWire<'a, R> {
     pub(super) encoding: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) publisher: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) evicts: Vec<Text<'a>>,
     #[serde(default = "none", skip_serializing_if = "Option::is_none", deserialize_with = "some")]
     #[serde(bound(deserialize = "R: Deserialize<'de>"))]
     pub(super) data: Option<R>,
@@ -322,6 +326,14 @@ pub(super) struct GapWire<'a> {
     pub(super) channel: Text<'a>,
     pub(super) reason: Text<'a>,
     pub(super) from: Text<'a>,
+    pub(super) stream: Text<'a>,
+    pub(super) epoch: u32,
+    pub(super) offset: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ConflatedWire<'a> {
+    pub(super) channel: Text<'a>,
     pub(super) stream: Text<'a>,
     pub(super) epoch: u32,
     pub(super) offset: i64,

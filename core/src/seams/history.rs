@@ -2,6 +2,7 @@
 //! What it says is gone is gone; nothing else may say so.
 
 mod answer;
+mod changes;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,12 +10,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::feed::CurrentKey;
 use crate::vocabulary::{
     ChannelKey, Cursor, Event, LogName, Offset, Partition, Position, SourcePartition, SourcePlace,
     Stream, SubscriberName, Tenant, UserId,
 };
 
 pub use self::answer::Snapshot;
+pub use self::changes::{ChangesFrom, ChangesRead, FeedState, is_removal};
 pub use self::window::{DamagedWindow, pack_window, unpack_window};
 
 /// Identifies a record for the purpose of duplicates: SHA-256 of tenant, channel, scope and id, cut
@@ -63,6 +66,8 @@ pub struct Claim {
     pub window: Vec<WindowRow>,
     /// All that were ever committed, whatever their age.
     pub marks: Marks,
+    /// The current keys of the partition's feeds at the checkpoint, in no order.
+    pub feeds: Vec<(ChannelKey, CurrentKey)>,
 }
 
 /// One transaction of a router.
@@ -183,6 +188,8 @@ pub fn highest_acks(acks: Vec<KeyedAck>) -> Vec<KeyedAck> {
 /// - *Atomicity*: a `commit` is whole or not at all, checkpoint included. A repeat of a committed batch
 ///   by the same fence is harmless.
 /// - *Snapshots*: each read sees one state; `position` never goes beyond what that state's checkpoint vouches for.
+/// - *Feeds*: a commit writes a row for each key that its events set, remove or evict (`feed::rows`); rows only
+///   move to higher positions. A removal's row is kept at least as long as events of its age are.
 /// - *Heads* outlive their events: a channel's newest position is known after retention removed it.
 /// - *Crash*: what was answered `Ok` survives `kill -9`.
 /// - *Cancel safety*: reads have no effect; a dropped `commit` is stored or not.
@@ -223,6 +230,15 @@ pub trait History: Send + Sync + 'static {
         from: ReadFrom,
         bounds: ReadBounds,
     ) -> Result<HistoryRead, HistoryError>;
+
+    /// Reads a feed's values and removals by their positions, up to `max_events` and about `max_bytes`.
+    async fn changes(
+        &self,
+        key: &ChannelKey,
+        stream: &Stream,
+        from: ChangesFrom,
+        bounds: ReadBounds,
+    ) -> Result<ChangesRead, HistoryError>;
 
     /// Merges acknowledged positions by (generation, position). Answers the keys of which a higher one
     /// than any given was held, each once with that.

@@ -16,9 +16,10 @@ pub use backplane::{
     LinkControl, Stale,
 };
 pub use history::{
-    Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, DamagedWindow, Gone,
-    GoneReason, History, HistoryError, HistoryRead, KeyedAck, Marks, ReadBounds, ReadFrom,
-    RecordKey, Snapshot, WindowRow, highest_acks, pack_window, unpack_window,
+    Acknowledged, AcknowledgedKey, Batch, ChangesFrom, ChangesRead, Checkpoint, Claim, CommitError,
+    DamagedWindow, FeedState, Gone, GoneReason, History, HistoryError, HistoryRead, KeyedAck,
+    Marks, ReadBounds, ReadFrom, RecordKey, Snapshot, WindowRow, highest_acks, is_removal,
+    pack_window, unpack_window,
 };
 pub use ledger::{KeptTicket, LedgerPlace, TICKETS_MOST, TokenLedger};
 pub use log::{AppendError, Appended, Incarnation, Log, LogError, LogRecord};

@@ -13,5 +13,5 @@ pub use cursor::{Cursor, CursorError, MAX_CURSOR_BYTES, Stream};
 pub use event::Event;
 pub use mark::{SourceMark, SourcePartition, SourcePlace};
 pub use position::{Epoch, Offset, Partition, Position, Prev, Verdict, judge};
-pub use record::{Body, BodyError, Encoding, EventKind, Record, RecordError, Scope};
+pub use record::{Body, BodyError, Encoding, EventKind, FeedBounds, Record, RecordError, Scope};
 pub use text::{DeviceId, EventId, LogName, NameError, SourceName, SubscriberName, Tenant, UserId};

@@ -51,6 +51,9 @@ pub enum Verdict {
 }
 
 impl Position {
+    /// Before everything of any log.
+    pub const BEGINNING: Self = Self { epoch: Epoch(1), passed: -1 };
+
     /// Before anything of this epoch.
     pub fn start_of(epoch: Epoch) -> Self {
         Self { epoch, passed: -1 }

@@ -46,6 +46,17 @@ pub struct Body {
     pub publisher: Option<String>,
     /// W3C traceparent of the publisher.
     pub trace: Option<String>,
+    /// How much its feed keeps, as the writer of the record believed; `None`: it was published to no feed.
+    pub bounds: Option<FeedBounds>,
+    /// The keys whose values left their feed with this event. A router's word, never a publisher's.
+    pub evicts: Vec<String>,
+}
+
+/// How much of a feed's current values is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedBounds {
+    pub keys: u64,
+    pub bytes: u64,
 }
 
 /// What an event does to its channel.
@@ -158,6 +169,8 @@ impl Body {
             data: serde_bytes::Bytes::new(&self.data),
             publisher: self.publisher.as_deref(),
             trace: self.trace.as_deref(),
+            bounds: self.bounds.map(|bounds| (bounds.keys, bounds.bytes)),
+            evicts: &self.evicts,
         };
         let mut out = vec![BODY_FORMAT];
         rmp_serde::encode::write_named(&mut out, &stored)
@@ -192,6 +205,8 @@ impl Body {
             data: body.data.into_vec().into(),
             publisher: body.publisher,
             trace: body.trace,
+            bounds: body.bounds.map(|(keys, bytes)| FeedBounds { keys, bytes }),
+            evicts: body.evicts,
         })
     }
 
@@ -209,7 +224,8 @@ impl Body {
         let headers: usize = self.headers.iter().map(|(k, v)| k.len() + v.len() + 48).sum();
         let texts = [&self.key, &self.content_type, &self.publisher, &self.trace];
         let texts: usize = texts.iter().map(|t| t.as_ref().map_or(0, String::len)).sum();
-        self.data.len() + headers + texts
+        let evicts: usize = self.evicts.iter().map(|key| key.len() + 24).sum();
+        self.data.len() + headers + texts + evicts
     }
 }
 
@@ -231,6 +247,10 @@ struct BodyV1<'a> {
     publisher: Option<&'a str>,
     #[serde(rename = "t", skip_serializing_if = "Option::is_none")]
     trace: Option<&'a str>,
+    #[serde(rename = "b", skip_serializing_if = "Option::is_none")]
+    bounds: Option<(u64, u64)>,
+    #[serde(rename = "v", skip_serializing_if = "<[String]>::is_empty")]
+    evicts: &'a [String],
 }
 
 #[derive(Deserialize)]
@@ -251,6 +271,10 @@ struct OwnedBodyV1 {
     publisher: Option<String>,
     #[serde(rename = "t", default)]
     trace: Option<String>,
+    #[serde(rename = "b", default)]
+    bounds: Option<(u64, u64)>,
+    #[serde(rename = "v", default)]
+    evicts: Vec<String>,
 }
 
 struct Reader<'a> {
@@ -302,6 +326,21 @@ mod tests {
             \x01\x83\xa1k\0\xa1e\0\xa1d\xc4\x07{\"a\":1}";
         assert_eq!(&sample().encode()[..], expected);
         assert_eq!(Record::decode(&Bytes::from_static(expected)).unwrap(), sample());
+    }
+
+    #[test]
+    fn golden_bytes_of_a_feed() {
+        let expected: &[u8] =
+            b"\x01\x86\xa1k\0\xa1y\xa1a\xa1e\0\xa1d\xc4\x011\xa1b\x92\x02\x09\xa1v\x91\xa1z";
+        let body = Body {
+            key: Some("a".into()),
+            data: Bytes::from_static(b"1"),
+            bounds: Some(FeedBounds { keys: 2, bytes: 9 }),
+            evicts: vec!["z".into()],
+            ..Body::default()
+        };
+        assert_eq!(&body.encode()[..], expected);
+        assert_eq!(Body::decode(expected), Ok(body));
     }
 
     #[test]

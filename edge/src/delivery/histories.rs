@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use meridian_core::seams::{
-    Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, KeyedAck, ReadBounds, ReadFrom,
+    Acknowledged, AcknowledgedKey, Batch, ChangesFrom, ChangesRead, Checkpoint, Claim, CommitError,
+    History, HistoryError, HistoryRead, KeyedAck, ReadBounds, ReadFrom,
 };
 use meridian_core::vocabulary::{ChannelKey, LogName, Partition, Position, Stream};
 
@@ -80,6 +80,16 @@ impl History for Histories {
         bounds: ReadBounds,
     ) -> Result<HistoryRead, HistoryError> {
         self.of(&stream.log)?.read(key, stream, from, bounds).await
+    }
+
+    async fn changes(
+        &self,
+        key: &ChannelKey,
+        stream: &Stream,
+        from: ChangesFrom,
+        bounds: ReadBounds,
+    ) -> Result<ChangesRead, HistoryError> {
+        self.of(&stream.log)?.changes(key, stream, from, bounds).await
     }
 
     async fn acknowledge(&self, acks: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {

@@ -14,9 +14,10 @@ use tokio::time::sleep;
 
 use super::read::{PAGE_BYTES, PAGE_EVENTS, Read, read_towards};
 use super::sweep::sweep_heads;
+use super::values::read_values;
 use super::{Interest, ReadError, Stores};
-use crate::frame::EncodedEvents;
-use crate::hub::{Hub, Job, Page};
+use crate::frame::{CHUNK_BYTES, EncodedEvents, chunks};
+use crate::hub::{Hub, Job, Page, Place};
 
 /// Reads under way at once, a worker.
 const CONCURRENT_READS: usize = 32;
@@ -24,8 +25,6 @@ const CONCURRENT_READS: usize = 32;
 const CONCURRENT_LINKS: usize = 8;
 /// Channels that are opened by one call to the backplane, at most.
 const OPEN_BATCH: usize = 256;
-/// A page's events are cut into frames of about this size.
-const FRAME_BYTES: usize = 32 * 1024;
 /// Between two attempts at a store that does not answer or is not that far yet.
 const RETRY: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(2);
@@ -143,7 +142,7 @@ enum Work {
         channel: u32,
         key: ChannelKey,
         stream: Stream,
-        after: Position,
+        place: Place,
         towards: Position,
         pause: Duration,
     },
@@ -160,8 +159,8 @@ fn grouped(jobs: Vec<Job>) -> Vec<Work> {
             Job::Repair { channel, key, stream, after, known } => {
                 work.push(Work::Repair { channel, key, stream, after, known });
             }
-            Job::Fetch { channel, key, stream, after, towards } => {
-                work.push(Work::Fetch { channel, key, stream, after, towards, pause: RETRY });
+            Job::Fetch { channel, key, stream, place, towards } => {
+                work.push(Work::Fetch { channel, key, stream, place, towards, pause: RETRY });
             }
         }
     }
@@ -189,15 +188,19 @@ async fn do_job(hands: Hands, work: Work) -> Option<(Work, Duration)> {
             let read = read_towards(&hands.stores, &key, &stream, after, known).await;
             repaired(&hands, channel, read).await;
         }
-        Work::Fetch { channel, key, stream, after, towards, pause } => {
-            match fetch(&hands.stores, &key, &stream, after, towards).await {
-                Some(page) => hands.hub.borrow_mut().paged(channel, after, page),
-                None if hands.hub.borrow_mut().still_wants(channel, after) => {
+        Work::Fetch { channel, key, stream, place, towards, pause } => {
+            let read = match place {
+                Place::Events(after) => fetch(&hands.stores, &key, &stream, after, towards).await,
+                Place::Values(from) => read_values(&hands.stores, &key, &stream, from).await,
+            };
+            match read {
+                Some(page) => hands.hub.borrow_mut().paged(channel, place, page),
+                None if hands.hub.borrow_mut().still_wants(channel, place) => {
                     let next = Work::Fetch {
                         channel,
                         key,
                         stream,
-                        after,
+                        place,
                         towards,
                         pause: (pause * 2).min(RETRY_MOST),
                     };
@@ -273,19 +276,7 @@ async fn fetch(
 }
 
 fn page_of(read: Read) -> Page {
-    let mut chunks = Vec::new();
-    let (mut chunk, mut bytes) = (Vec::new(), 0);
-    for event in read.events {
-        bytes += event.weight();
-        chunk.push(event);
-        if bytes >= FRAME_BYTES {
-            chunks.push(EncodedEvents::new(std::mem::take(&mut chunk)));
-            bytes = 0;
-        }
-    }
-    if !chunk.is_empty() {
-        chunks.push(EncodedEvents::new(chunk));
-    }
-    debug_assert!(chunks.len() <= 2 * PAGE_BYTES / FRAME_BYTES + PAGE_EVENTS);
-    Page { gone: read.gone, chunks, position: read.position }
+    let chunks = chunks(read.events, EncodedEvents::new);
+    debug_assert!(chunks.len() <= 2 * PAGE_BYTES / CHUNK_BYTES + PAGE_EVENTS);
+    Page { gone: read.gone, chunks, position: read.position, values: None }
 }

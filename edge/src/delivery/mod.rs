@@ -10,6 +10,7 @@ mod start;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub(crate) use distributor::{Distributor, HubInput, Interest};
 pub use histories::Histories;
@@ -20,7 +21,7 @@ pub(crate) use start::{From, resolve};
 
 use std::sync::Arc;
 
-use meridian_core::policy::Policies;
+use meridian_core::policy::{DeliveryClass, Policies};
 use meridian_core::seams::{Backplane, History, Log};
 use meridian_core::vocabulary::{Channel, ChannelKey, Stream};
 
@@ -37,6 +38,11 @@ impl Stores {
     /// The log that a channel's records are in; `None`: this region does not consume it.
     pub(crate) fn log(&self, channel: &Channel) -> Option<&Arc<dyn Log>> {
         self.logs.get(&self.policies.of(channel)?.zone)
+    }
+
+    /// Whether a channel keeps current values.
+    pub(crate) fn is_feed(&self, key: &ChannelKey) -> bool {
+        self.policies.of(&key.channel).is_some_and(|policy| policy.class == DeliveryClass::Feed)
     }
 
     /// The stream that a channel's new events are in; `None` as for `log`.

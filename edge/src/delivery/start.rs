@@ -1,5 +1,5 @@
 //! Where a subscription starts: from now, from a cursor, with the newest events, or from what its
-//! subscriber acknowledged.
+//! subscriber acknowledged. A feed starts with its snapshot, where no position is named.
 
 use std::sync::Arc;
 
@@ -51,7 +51,9 @@ pub(crate) async fn resolve(
     stream: &Stream,
     from: From,
 ) -> Result<Start, ReplyError> {
+    let is_feed = stores.is_feed(key);
     let position = match from {
+        From::Now | From::Last(_) if is_feed => Position::BEGINNING,
         From::Now => log_end(log_of(stores, stream)?, stream),
         From::Cursor(cursor) => checked(stores, stream, &cursor).await?,
         From::Last(count) => newest(stores, key, stream, count).await?,
@@ -59,6 +61,7 @@ pub(crate) async fn resolve(
             match stores.history.acknowledged(&subscriber).await {
                 Err(_) => return Err(ReplyError::of(Code::Unavailable)),
                 Ok(Some(acknowledged)) => checked(stores, stream, &acknowledged.cursor).await?,
+                Ok(None) if is_feed => Position::BEGINNING,
                 Ok(None) => newest(stores, key, stream, last).await?,
             }
         }

@@ -6,12 +6,13 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use meridian_core::policy::DeliveryClass;
-use meridian_core::seams::Gone;
+use meridian_core::seams::{ChangesFrom, Gone};
 use meridian_core::vocabulary::{ChannelKey, Event, Position, Stream};
 use slab::Slab;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::Place;
 use super::outlet::{FollowerRef, LaneId, Outlet, Turn};
 use super::ring::Ring;
 use crate::frame::{EncodedEvents, EncodedMessage};
@@ -24,6 +25,16 @@ pub(crate) struct Page {
     pub(crate) chunks: Vec<EncodedEvents>,
     /// Where a reader stands after the page.
     pub(crate) position: Position,
+    /// Its events are a feed's values, not a chain.
+    pub(crate) values: Option<Values>,
+}
+
+/// What a page of values says of those that follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Values {
+    /// For the next page: removals matter from here on.
+    pub(crate) since: Position,
+    pub(crate) more: bool,
 }
 
 /// A page and what it weighs; given up when too many are held.
@@ -59,6 +70,8 @@ pub(crate) struct Follower {
     pub(crate) queued: bool,
     /// Ephemeral events that it was too slow for, not yet announced.
     pub(crate) skipped: u64,
+    /// Where the feed's snapshot began that it has read in part.
+    pub(crate) snapshot_since: Option<Position>,
 }
 
 /// Whether the channel is followed at the backplane yet.
@@ -99,13 +112,13 @@ pub(crate) struct Channel {
     pub(crate) repairing: bool,
     /// The newest event that is known of, where the ring may lack it.
     pub(crate) known: Option<Position>,
-    /// Pages being read or in use, by the position they follow.
+    /// Pages being read or in use.
     pub(crate) pages: Vec<PageSlot>,
 }
 
-/// A page by the position that it follows.
+/// A page by what it was read for.
 pub(crate) struct PageSlot {
-    pub(crate) after: Position,
+    pub(crate) place: Place,
     pub(crate) state: PageState,
 }
 
@@ -137,6 +150,19 @@ impl Channel {
 }
 
 impl Follower {
+    /// What it lacks below the ring.
+    pub(super) fn place(&self, class: DeliveryClass) -> Place {
+        if class != DeliveryClass::Feed {
+            return Place::Events(self.position);
+        }
+        let (after, since) = (self.position, self.snapshot_since);
+        Place::Values(if after == Position::BEGINNING && since.is_none() {
+            ChangesFrom::Start
+        } else {
+            ChangesFrom::After { after, since: since.unwrap_or(after).max(after) }
+        })
+    }
+
     /// Something is to be pulled for it.
     pub(super) fn fall_behind(&mut self, reference: FollowerRef) {
         self.mode = Mode::Behind;

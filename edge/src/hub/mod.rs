@@ -19,12 +19,13 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use meridian_core::seams::ChangesFrom;
 use meridian_core::vocabulary::{ChannelKey, Position, Stream};
 use slab::Slab;
 use tokio::time::Instant;
 
-pub(crate) use channel::Page;
 use channel::{Channel, Follower, Mode, SharedPage};
+pub(crate) use channel::{Page, Values};
 pub(crate) use fan_out::Slice;
 pub(crate) use outlet::{FollowerRef, LaneId, Offer, Outlet, Turns};
 pub(crate) use pull::{Pulled, reason_name};
@@ -57,8 +58,17 @@ pub(crate) enum Job {
         after: Position,
         known: Option<Position>,
     },
-    /// Read a page after the position, for who must get to `towards`, then call `paged`.
-    Fetch { channel: u32, key: ChannelKey, stream: Stream, after: Position, towards: Position },
+    /// Read a page for that place, for who must get to `towards`, then call `paged`.
+    Fetch { channel: u32, key: ChannelKey, stream: Stream, place: Place, towards: Position },
+}
+
+/// What a page is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The events after a position.
+    Events(Position),
+    /// A feed's values.
+    Values(ChangesFrom),
 }
 
 /// Events of one channel that are kept until its head is known.
@@ -140,6 +150,7 @@ impl Hub {
             mode,
             queued: false,
             skipped: 0,
+            snapshot_since: None,
         };
         let key = channel.followers.insert(follower) as u32;
         let reference = FollowerRef { channel: pinned.0, follower: key, serial };

@@ -3,18 +3,16 @@
 
 use std::rc::Rc;
 
-use meridian_core::vocabulary::Position;
-
 use super::channel::{Mode, Page, PageSlot, PageState, SharedPage};
-use super::{FollowerRef, Hub, Job, Pulled};
+use super::{FollowerRef, Hub, Job, Place, Pulled};
 
 impl Hub {
     /// A page was read: its followers pull from it.
-    pub(crate) fn paged(&mut self, id: u32, after: Position, page: Page) {
+    pub(crate) fn paged(&mut self, id: u32, place: Place, page: Page) {
         let Some(channel) = self.channels.get_mut(id as usize) else { return };
         self.counters.pages += 1;
         self.counters.page_events += page.chunks.iter().map(|c| c.len() as u64).sum::<u64>();
-        let Some(slot) = channel.pages.iter_mut().find(|slot| slot.after == after) else { return };
+        let Some(slot) = channel.pages.iter_mut().find(|slot| slot.place == place) else { return };
         let page = Rc::new(SharedPage::new(page));
         let state = std::mem::replace(&mut slot.state, PageState::Read(Rc::downgrade(&page)));
         let PageState::Wanted(waiting) = state else { return };
@@ -38,7 +36,7 @@ impl Hub {
     }
 
     /// Whether somebody still waits for the page; if not, it counts as never asked for.
-    pub(crate) fn still_wants(&mut self, id: u32, after: Position) -> bool {
+    pub(crate) fn still_wants(&mut self, id: u32, place: Place) -> bool {
         let Some(channel) = self.channels.get_mut(id as usize) else { return false };
         let followers = &channel.followers;
         let waits = |(key, serial): &(u32, u64)| {
@@ -46,10 +44,10 @@ impl Hub {
             follower.is_some_and(|f| f.serial == *serial && matches!(f.mode, Mode::Fetching(_)))
         };
         channel.pages.retain(|slot| match &slot.state {
-            PageState::Wanted(waiting) if slot.after == after => waiting.iter().any(waits),
+            PageState::Wanted(waiting) if slot.place == place => waiting.iter().any(waits),
             _ => true,
         });
-        channel.pages.iter().any(|slot| slot.after == after)
+        channel.pages.iter().any(|slot| slot.place == place)
     }
 
     /// Gives the follower a page that is there, or asks for it to be read, when its session may have
@@ -58,9 +56,9 @@ impl Hub {
         let channel = &mut self.channels[reference.channel as usize];
         let follower = &mut channel.followers[reference.follower as usize];
         let Some(turn) = follower.outlet.turns().take() else { return Pulled::Later };
-        let after = follower.position;
+        let place = follower.place(channel.class);
         let ours = (reference.follower, reference.serial);
-        let slot = channel.pages.iter_mut().find(|slot| slot.after == after);
+        let slot = channel.pages.iter_mut().find(|slot| slot.place == place);
         match slot.map(|slot| &mut slot.state) {
             Some(PageState::Wanted(waiting)) => {
                 waiting.push(ours);
@@ -76,16 +74,16 @@ impl Hub {
             None => {}
         }
         follower.mode = Mode::Fetching(turn);
-        channel.pages.retain(|slot| slot.after != after);
-        channel.pages.push(PageSlot { after, state: PageState::Wanted(vec![ours]) });
+        channel.pages.retain(|slot| slot.place != place);
+        channel.pages.push(PageSlot { place, state: PageState::Wanted(vec![ours]) });
         let (key, stream) = (channel.key.clone(), channel.stream.clone());
         let (channel, towards) = (reference.channel, channel.ring.floor());
-        self.jobs.push(Job::Fetch { channel, key, stream, after, towards });
+        self.jobs.push(Job::Fetch { channel, key, stream, place, towards });
         Pulled::Done
     }
 
     /// Keeps what is held in all within its bound.
-    fn hold(&mut self, page: &Rc<SharedPage>) {
+    pub(super) fn hold(&mut self, page: &Rc<SharedPage>) {
         self.held_bytes += page.bytes();
         self.held.push_back(Rc::downgrade(page));
         if self.held_bytes <= self.bounds.page_bytes {

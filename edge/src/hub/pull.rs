@@ -1,13 +1,20 @@
 //! Pulling: what a lane with room takes for a follower that is behind. From its page, else from the
 //! ring, else a page is asked for.
 
+use std::collections::HashSet;
+use std::rc::Rc;
+
 use bytes::Bytes;
+use meridian_core::feed::conflate;
+use meridian_core::policy::DeliveryClass;
 use meridian_core::protocol::{GapPush, Message};
 use meridian_core::seams::GoneReason;
 use meridian_core::vocabulary::{ChannelKey, Cursor, Position, Stream};
 
-use super::channel::{Channel, Mode};
+use super::channel::{Channel, Mode, Page, SharedPage, Values};
+use super::ring::Ring;
 use super::{FollowerRef, Hub};
+use crate::frame::{EncodedEvents, chunks};
 
 /// What a pull came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +60,15 @@ impl Hub {
     }
 
     fn pull_ring(&mut self, reference: FollowerRef, budget: usize, out: &mut Vec<Bytes>) -> Pulled {
-        let Channel { ring, followers, .. } = &mut self.channels[reference.channel as usize];
+        let Channel { ring, followers, class, .. } = &mut self.channels[reference.channel as usize];
         let follower = &mut followers[reference.follower as usize];
         if follower.position < ring.floor() {
             return self.want_page(reference);
+        }
+        if *class == DeliveryClass::Feed
+            && let Some(page) = conflated(ring, follower.position)
+        {
+            return self.take_conflated(reference, page);
         }
         let format = follower.outlet.format();
         let mut taken = 0;
@@ -86,7 +98,16 @@ impl Hub {
             return Pulled::More;
         };
         let format = follower.outlet.format();
+        let values = page.values;
         if *next == 0
+            && let Some(gone) = page.gone.filter(|_| values.is_some())
+        {
+            let (from, to) = (follower.told, gone.through);
+            let gap = gap_message(&channel.stream, &channel.key, gone.reason, from, to);
+            out.push(format.message(&gap));
+            self.counters.gaps += 1;
+            (follower.position, follower.told, follower.snapshot_since) = (to, to, None);
+        } else if *next == 0
             && let Some(gone) = page.gone
             && gone.through > follower.position
         {
@@ -106,12 +127,30 @@ impl Hub {
             taken += frame.len();
             out.push(frame.clone());
             *next += 1;
-            (follower.position, follower.told) = (chunk.last(), chunk.last());
+            if values.is_none() {
+                (follower.position, follower.told) = (chunk.last(), chunk.last());
+            }
             self.counters.delivered_events += chunk.len() as u64;
         }
         self.counters.delivered_bytes += taken as u64;
+        if let Some(values) = values {
+            let to = page.position;
+            out.push(format.message(&conflated_message(&channel.stream, &channel.key, to)));
+            (follower.position, follower.told) = (to, to);
+            follower.snapshot_since = values.more.then_some(values.since);
+        }
         follower.position = follower.position.max(page.position);
         follower.mode = Mode::Behind;
+        Pulled::More
+    }
+
+    /// Has the follower take a page of the ring's newest values, when its session may have one more.
+    fn take_conflated(&mut self, reference: FollowerRef, page: Page) -> Pulled {
+        let Some(follower) = self.follower(reference) else { return Pulled::Done };
+        let Some(turn) = follower.outlet.turns().take() else { return Pulled::Later };
+        let page = Rc::new(SharedPage::new(page));
+        follower.mode = Mode::Paging { page: page.clone(), next: 0, _turn: turn };
+        self.hold(&page);
         Pulled::More
     }
 
@@ -134,6 +173,27 @@ impl Hub {
 /// Tells how many ephemeral events a reader was too slow for.
 pub(super) fn skipped_message(key: &ChannelKey, count: u64) -> Message {
     Message::Skipped { channel: key.channel.as_str().to_owned(), count }
+}
+
+/// The newest value of each key in the ring after a position, where that is less than its events.
+fn conflated(ring: &Ring, after: Position) -> Option<Page> {
+    let events: Vec<_> = ring.after(after).flat_map(|encoded| encoded.events()).collect();
+    let position = events.last()?.position();
+    let mut keys = HashSet::new();
+    let repeats = events.iter().filter(|e| e.body.key.is_some() && !keys.insert(&e.body.key));
+    if repeats.count() == 0 {
+        return None;
+    }
+    let since = position;
+    let rows = conflate(events.into_iter());
+    let chunks = chunks(rows, EncodedEvents::values);
+    Some(Page { gone: None, chunks, position, values: Some(Values { since, more: false }) })
+}
+
+fn conflated_message(stream: &Stream, key: &ChannelKey, position: Position) -> Message {
+    let stream = Stream { epoch: position.epoch, ..stream.clone() };
+    let channel = key.channel.as_str().to_owned();
+    Message::Conflated { channel, stream: stream.to_string(), position }
 }
 
 fn gap_message(

@@ -1,7 +1,7 @@
 //! Events, sessions and chain-checking clients for the hub's tests.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use meridian_core::policy::DeliveryClass;
 use meridian_core::protocol::{Codec, FrameReader, Message, decode_messages};
 use meridian_core::seams::{Gone, GoneReason};
 use meridian_core::vocabulary::{
-    Body, Channel, ChannelKey, Cursor, Epoch, Event, EventId, LogName, Offset, Partition, Position,
-    Prev, Stream, Tenant, Verdict, judge,
+    Body, Channel, ChannelKey, Cursor, Epoch, Event, EventId, EventKind, LogName, Offset,
+    Partition, Position, Prev, Stream, Tenant, Verdict, judge,
 };
 
 use super::{
@@ -74,11 +74,13 @@ pub(crate) struct Chain {
     pub(crate) held: Vec<Position>,
     pub(crate) gaps: Vec<(Position, Position)>,
     pub(crate) skipped: u64,
+    /// Of a feed.
+    pub(crate) values: BTreeMap<String, Position>,
 }
 
 impl Chain {
     pub(crate) fn at(position: Position) -> Self {
-        Self { position, held: Vec::new(), gaps: Vec::new(), skipped: 0 }
+        Self { position, held: Vec::new(), gaps: Vec::new(), skipped: 0, values: BTreeMap::new() }
     }
 
     /// Takes what came of the channel.
@@ -96,19 +98,44 @@ impl Chain {
                     );
                     self.position = position;
                     self.held.push(position);
+                    self.value(position, &event.body);
                 }
             }
+            Message::Values { epoch, events, .. } => {
+                for event in events {
+                    let position = Position::at(*epoch, event.at.unwrap().0);
+                    self.held.push(position);
+                    self.value(position, &event.body);
+                }
+            }
+            Message::Conflated { position, .. } => self.position = *position,
             Message::Events { epoch: None, events, .. } => {
                 self.held.extend(events.iter().map(|event| at(0, event.time_ms as i64)));
             }
             Message::Gap(gap) => {
                 assert_eq!(Cursor::parse(&gap.from).unwrap().position, self.position, "{gap:?}");
-                assert!(gap.position > self.position, "{gap:?}");
+                let snapshot = gap.position == Position::BEGINNING;
+                assert!(snapshot || gap.position > self.position, "{gap:?}");
+                self.values.clear();
                 self.gaps.push((self.position, gap.position));
                 self.position = gap.position;
             }
             Message::Skipped { count, .. } => self.skipped += count,
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn value(&mut self, position: Position, body: &Body) {
+        let Some(key) = &body.key else { return };
+        if self.values.get(key).is_some_and(|held| *held > position) {
+            return;
+        }
+        match body.kind {
+            EventKind::Publish => drop(self.values.insert(key.clone(), position)),
+            _ => drop(self.values.remove(key)),
+        }
+        for evicted in &body.evicts {
+            self.values.remove(evicted);
         }
     }
 
@@ -196,7 +223,7 @@ impl Outlet for Probe {
 pub(crate) fn page(gone: Option<i64>, events: Vec<Arc<Event>>, passed: i64) -> Page {
     let gone = gone.map(|through| Gone { reason: GoneReason::Retention, through: at(1, through) });
     let chunks = events.into_iter().map(|event| EncodedEvents::new(vec![event])).collect();
-    Page { gone, chunks, position: at(1, passed) }
+    Page { gone, chunks, position: at(1, passed), values: None }
 }
 
 /// Opens the channel of `event` at a floor, and keeps it open.

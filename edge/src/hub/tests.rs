@@ -1,6 +1,7 @@
 //! The hub by itself: what each event, repair and pull does to its followers.
 
 mod fan_out;
+mod feeds;
 mod pages;
 
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use meridian_core::vocabulary::{Event, Prev};
 use tokio::time::Instant;
 
 use super::testing::{Probe, at, bounds, event, fan_out as fan_out_all, key, opened, page, stream};
-use super::{FollowerRef, Hub, Job, Pinned};
+use super::{FollowerRef, Hub, Job, Pinned, Place};
 
 fn hub(ring_events: usize) -> Hub {
     Hub::new(bounds(ring_events))
@@ -44,7 +45,7 @@ fn repairs(hub: &mut Hub) -> Vec<i64> {
 
 fn fetches(hub: &mut Hub) -> Vec<i64> {
     let after = |job| match job {
-        Job::Fetch { after, .. } => Some(after.passed),
+        Job::Fetch { place: Place::Events(after), .. } => Some(after.passed),
         _ => None,
     };
     hub.take_jobs().into_iter().filter_map(after).collect()
@@ -166,7 +167,7 @@ fn a_gap_without_any_event_is_told_at_once() {
     hub.take_jobs();
     probe.pull(&mut hub);
     assert_eq!(fetches(&mut hub), [3]);
-    hub.paged(pinned.0, at(1, 3), page(Some(7), vec![], 9));
+    hub.paged(pinned.0, Place::Events(at(1, 3)), page(Some(7), vec![], 9));
     probe.pull(&mut hub);
     assert_eq!(probe.gaps(), [(3, 7)]);
 }
@@ -197,7 +198,7 @@ fn a_channel_stays_while_a_page_is_read_then_goes_after_its_linger() {
     let later = left + bounds(2).linger;
     hub.close_idle(later);
     assert_eq!(hub.size(), (1, 0));
-    hub.paged(pinned.0, at(1, 1), page(None, vec![event(2, Some(1))], 2));
+    hub.paged(pinned.0, Place::Events(at(1, 1)), page(None, vec![event(2, Some(1))], 2));
     hub.close_idle(later);
     assert_eq!(hub.size(), (0, 0));
     assert_eq!(hub.take_jobs(), [Job::Close { key: key("a:b"), stream: stream() }]);

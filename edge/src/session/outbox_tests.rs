@@ -14,7 +14,7 @@ use meridian_core::vocabulary::{Body, Event};
 use super::outbox::{Flushed, LaneBroken, LaneWriter, Outbox, Wrote};
 use crate::frame::Format;
 use crate::hub::testing::{FORMAT, at, bounds, event, key, stream};
-use crate::hub::{Bounds, FollowerRef, Hub, Job, LaneId, Offer, Outlet, Turns};
+use crate::hub::{Bounds, FollowerRef, Hub, Job, LaneId, Offer, Outlet, Place, Turns};
 
 /// The peer's side of a lane.
 #[derive(Default)]
@@ -108,7 +108,9 @@ impl Session {
 
     fn fetches(&self) -> Vec<(u32, i64)> {
         let fetch = |job| match job {
-            Job::Fetch { channel, after, .. } => Some((channel, after.passed)),
+            Job::Fetch { channel, place: Place::Events(after), .. } => {
+                Some((channel, after.passed))
+            }
             _ => None,
         };
         self.hub.borrow_mut().take_jobs().into_iter().filter_map(fetch).collect()

@@ -1,6 +1,7 @@
 //! The apply step: what becomes of each record of a partition, decided from the log alone. Pure: it
 //! never reads a clock, a store or the network; whoever drives it looks up the heads that it lacks.
 
+mod feeds;
 mod filling;
 mod heads;
 mod incoming;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use meridian_core::seams::{Applied, Marks, WindowRow};
 use meridian_core::vocabulary::{Body, ChannelKey, Epoch, Event, Position, Prev, Record, Stream};
 
+pub use feeds::Feeds;
 pub use filling::{Filled, Filling, Fills};
 pub use heads::Heads;
 pub use incoming::Incoming;
@@ -57,6 +59,7 @@ pub struct Start {
     pub window: Window,
     pub marks: SourceMarks,
     pub heads: Heads,
+    pub feeds: Feeds,
 }
 
 /// One partition's state: a function of the log up to `position`, except for which heads it
@@ -134,6 +137,8 @@ impl State {
 
     fn keep(&mut self, incoming: &Incoming, record: &Record, at: Position) -> Applied {
         let state = &mut self.0;
+        let mut body = Body::decode(&record.body).unwrap_or_else(|_| Body::unreadable());
+        body.evicts = state.feeds.apply(&record.key, at, &body);
         let event = Event {
             key: record.key.clone(),
             stream: state.stream.clone(),
@@ -141,7 +146,7 @@ impl State {
             prev: state.heads.advance(&record.key, at).unwrap_or(Prev::Unknown),
             time_ms: incoming.time_ms,
             id: record.id.clone(),
-            body: Body::decode(&record.body).unwrap_or_else(|_| Body::unreadable()),
+            body,
         };
         let last_kept_before = std::mem::replace(&mut state.last_kept, at);
         Applied { event: Arc::new(event), last_kept_before }

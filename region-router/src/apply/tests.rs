@@ -36,6 +36,7 @@ fn fresh() -> State {
         window: Window::new(RULES),
         marks: SourceMarks::default(),
         heads: Heads::new(2),
+        feeds: Feeds::default(),
     })
 }
 

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use meridian_core::policy::{DeliveryClass, FeedBounds, Policies};
+use meridian_core::vocabulary::Channel;
+
 /// Where a partition begins that has no commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -26,6 +29,8 @@ pub struct Options {
     /// A number for a new generation, higher than any before: one that began after a lost commit would
     /// else be taken for a repeat.
     pub generation: Arc<dyn Fn() -> u32 + Send + Sync>,
+    /// What the channels of its events promise: a feed's bound goes into each record.
+    pub policies: Arc<Policies>,
 }
 
 impl Default for Options {
@@ -38,7 +43,16 @@ impl Default for Options {
             retry_most: Duration::from_secs(5),
             measure: Duration::from_secs(5),
             generation: Arc::new(seconds),
+            policies: Arc::default(),
         }
+    }
+}
+
+impl Options {
+    /// The bound of a feed; `None`: the channel is none.
+    pub(super) fn feed_bounds(&self, channel: &Channel) -> Option<FeedBounds> {
+        let policy = self.policies.of(channel).filter(|p| p.class == DeliveryClass::Feed)?;
+        Some(policy.feed)
     }
 }
 

@@ -145,7 +145,7 @@ impl Worker {
     async fn work_off(&mut self, commit: SourceCommit, records: &[SourceRecord]) -> Next {
         let Some(last) = records.last() else { return Next::Read(commit) };
         let epoch = self.bridged.log.incarnation().epoch;
-        let batch = map(&self.bridged.route, commit.generation, epoch, records);
+        let batch = map((&self.bridged.route, &self.options), commit.generation, epoch, records);
         let (events, letters, skipped) = (batch.records.len(), batch.letters.len(), batch.skipped);
         if let Err(error) = self.append(batch.records).await {
             return self.log_failed(&error);
@@ -260,7 +260,12 @@ impl Drop for Worker {
 }
 
 /// What becomes of records, in order. Each event carries its mark.
-fn map(route: &Route, generation: u32, epoch: Epoch, records: &[SourceRecord]) -> Batch {
+fn map(
+    (route, options): (&Route, &Options),
+    generation: u32,
+    epoch: Epoch,
+    records: &[SourceRecord],
+) -> Batch {
     let mut batch = Batch::default();
     for record in records {
         match route.map(record) {
@@ -270,7 +275,8 @@ fn map(route: &Route, generation: u32, epoch: Epoch, records: &[SourceRecord]) -
                 generation,
                 reason: poison.to_string(),
             }),
-            Mapped::Made(made) => {
+            Mapped::Made(mut made) => {
+                made.body.bounds = options.feed_bounds(&made.key.channel);
                 let source = route.name.clone();
                 let mark = SourceMark {
                     of: SourcePartition { source, partition: record.partition },

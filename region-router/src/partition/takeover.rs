@@ -9,7 +9,8 @@ use super::reader::Reader;
 use super::repair::{self, Settled, Vouched};
 use super::{Backoff, Outcome};
 use crate::apply::{
-    self, Filled, Filling, Fills, Heads, Incoming, SourceMarks, Window, WindowRules, fingerprint,
+    self, Feeds, Filled, Filling, Fills, Heads, Incoming, SourceMarks, Window, WindowRules,
+    fingerprint,
 };
 use crate::{Halt, PartitionState, Pause};
 
@@ -35,6 +36,7 @@ pub(super) async fn take_over(context: &Context) -> Result<Owned, Outcome> {
     let claim = claim(context).await;
     let fence = claim.fence;
     let marks = SourceMarks::restore(claim.marks);
+    let feeds = Feeds::restore(claim.feeds);
     let (checkpoint, window, marks) = match footing(context, claim.checkpoint.as_ref()).await? {
         Footing::Continues => {
             let window = Window::restore(rules(context), &claim.window);
@@ -56,6 +58,7 @@ pub(super) async fn take_over(context: &Context) -> Result<Owned, Outcome> {
         window,
         marks,
         heads: Heads::new(context.options.heads),
+        feeds,
     });
     Ok(Owned { fence, checkpoint, state, backplane })
 }

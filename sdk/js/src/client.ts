@@ -4,9 +4,11 @@
 import { Calls } from './calls.js';
 import { jsonCodec } from './codec/json.js';
 import { msgpackCodec } from './codec/msgpack.js';
+import { memoryCursors } from './cursors.js';
 import { Emitter } from './emitter.js';
 import { Engine, type EngineEvents } from './engine.js';
 import { MeridianError } from './errors.js';
+import { Feed, type FeedOptions } from './feed.js';
 import { watchPage } from './lifecycle.js';
 import { settle, type ClientOptions, type Settings } from './options.js';
 import { Publisher, type BatchEvent, type PublishOptions, type PublishResult } from './publish.js';
@@ -175,6 +177,16 @@ export class MeridianClient {
     return new Promise<History>((resolve, reject) => {
       this.#calls.add(historyCall(channel, range, timeoutMs, resolve, reject));
     }) as Promise<History<T>>;
+  }
+
+  /** Follows a feed and keeps its current values. */
+  feed<T = unknown>(channel: string, options: FeedOptions<T> = {}): Feed<T> {
+    const { onChange, ...rest } = options;
+    const feed = new Feed<T>(onChange);
+    // A stored cursor would go on where the values before it are not known any more.
+    const store = memoryCursors();
+    const followed = this.subscribe<T>(channel, { ...rest, store, onEvent: (event) => feed.take(event), onGap: (gap) => feed.lost(gap) });
+    return feed.keep(followed);
   }
 
   /** Records that this subscriber took everything up to `cursor`. */

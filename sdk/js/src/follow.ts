@@ -125,6 +125,11 @@ export class Follow {
     switch (message.type) {
       case 'events': return message.stream === undefined ? this.#passing(message, bytes) : this.#events(message, message.stream, bytes);
       case 'gap': return this.#gap(message);
+      case 'values': return this.#values(message, bytes);
+      case 'conflated':
+        this.#position = message.place;
+        this.#behind = undefined;
+        return;
       case 'skipped':
         this.#port.stats.skipped += message.count;
         return this.#app.skipped(message.count);
@@ -228,9 +233,22 @@ export class Follow {
     }
   }
 
+  /** A feed's values: they move no position. What finds no room is read again from there. */
+  #values(message: Of<'values'>, bytes: number): void {
+    const each = bytes / Math.max(1, message.events.length);
+    for (const event of message.events) {
+      if (!this.#app.hasRoom(each)) return this.#overflow();
+      this.#port.stats.events += 1;
+      this.#app.event(toEvent(this.channel, message.stream, message.epoch, event), each);
+      if (this.#source === null) return;
+    }
+  }
+
   #gap(message: Of<'gap'>): void {
     const { place } = message;
-    if (this.#position && compare(place, this.#position) <= 0) return;
+    // From the beginning: a feed's snapshot follows.
+    const snapshot = place.epoch === 1 && place.offset === -1;
+    if (!snapshot && this.#position && compare(place, this.#position) <= 0) return;
     this.#position = place;
     this.#port.stats.gaps += 1;
     const { channel, reason, from } = message;

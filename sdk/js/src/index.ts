@@ -3,6 +3,7 @@
 export { MeridianClient, type ClientEvents } from './client.js';
 export type { ClientOptions } from './options.js';
 export { MeridianError, type ErrorAction, type RegionPlace } from './errors.js';
+export { Feed, type FeedChange, type FeedOptions } from './feed.js';
 export { Subscription, type SubscribeOptions } from './subscription.js';
 export type { Start } from './follow-port.js';
 export type { BatchEvent, PublishOptions, PublishResult } from './publish.js';

@@ -66,6 +66,8 @@ export class Registry {
 function isChannelMessage(message: ServerMessage): message is ChannelMessage {
   switch (message.type) {
     case 'events':
+    case 'values':
+    case 'conflated':
     case 'gap':
     case 'skipped':
       return true;

@@ -21,6 +21,8 @@ export interface MeridianEvent<T = unknown> {
   readonly contentType: string;
   /** The user who published, where the server tells. */
   readonly publisher: string | undefined;
+  /** In a feed: the keys whose values left it with this event. */
+  readonly evicts: readonly string[];
 }
 
 /** What lay between the position held and `cursor` cannot be had; load the state afresh. */

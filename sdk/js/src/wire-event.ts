@@ -17,6 +17,8 @@ export interface WireEvent {
   readonly headers: Readonly<Record<string, string>>;
   readonly contentType: string;
   readonly publisher: string | undefined;
+  /** Keys whose values left the feed with this event. */
+  readonly evicts: readonly string[];
   readonly data: unknown;
 }
 
@@ -42,6 +44,7 @@ function readEvent(value: unknown): WireEvent {
     headers: readHeaders(body['headers']),
     contentType,
     publisher: read.maybeText(body, 'publisher'),
+    evicts: body['evicts'] === undefined ? [] : read.list(body, 'evicts').filter((key) => typeof key === 'string'),
     data: readPayload(body, contentType),
   };
 }
@@ -67,6 +70,7 @@ export function toEvent(
     headers: event.headers,
     contentType: event.contentType,
     publisher: event.publisher,
+    evicts: event.evicts,
   };
 }
 

@@ -19,6 +19,8 @@ export type ChannelMessage =
   | { type: 'unsubscribed'; id: number | undefined; channel: string; code: string; action: ErrorAction }
   | { type: 'events'; channel: string; stream: string | undefined; epoch: number | undefined; events: WireEvent[] }
   | { type: 'gap'; channel: string; reason: string; from: string | undefined; place: Place }
+  | { type: 'values'; channel: string; stream: string; epoch: number; events: WireEvent[] }
+  | { type: 'conflated'; channel: string; place: Place }
   | { type: 'skipped'; channel: string; count: number };
 
 export interface HistoryReply {
@@ -68,6 +70,11 @@ const READERS: Readonly<Record<string, Reader>> = {
     type: 'gap', channel: read.text(body, 'channel'), reason: read.text(body, 'reason'),
     from: read.maybeText(body, 'from'), place: place(body),
   }),
+  values: (body) => ({
+    type: 'values', channel: read.text(body, 'channel'), stream: read.text(body, 'stream'),
+    epoch: read.number(body, 'epoch'), events: readEvents(body['events']),
+  }),
+  conflated: (body) => ({ type: 'conflated', channel: read.text(body, 'channel'), place: place(body) }),
   skipped: (body) => ({ type: 'skipped', channel: read.text(body, 'channel'), count: read.number(body, 'count') }),
   history: (body, id) => ({
     type: 'history', id, channel: read.text(body, 'channel'), place: maybePlace(body),

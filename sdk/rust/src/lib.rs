@@ -37,6 +37,7 @@ mod connection;
 mod driver;
 mod error;
 mod io;
+mod live_map;
 mod mailbox;
 mod publish;
 mod subscription;
@@ -49,6 +50,7 @@ pub use client::Client;
 pub use connection::{Moves, Reason, Region, Session, State};
 pub use error::{ConnectError, Lost, RequestError, SubscribeError};
 pub use io::Io;
+pub use live_map::LiveMap;
 pub use meridian_core::protocol::{
     Action, Code, Codec, Connected, EventView, HistoryPage, Limits, ModePush as Modes,
     ReplyError as Refusal,

@@ -13,6 +13,7 @@ pub(super) struct Table {
 }
 
 const OF_LOG: &str = "log_id = ANY({logs})";
+const OF_CHANNEL: &str = "channel_id IN (SELECT id FROM channels WHERE log_id = ANY({logs}))";
 const OF_STREAM: &str = "stream_id IN (SELECT id FROM streams WHERE log_id = ANY({logs}))";
 
 pub(super) const BEFORE_EVENTS: [Table; 3] = [
@@ -38,7 +39,7 @@ pub(super) const EVENTS: Table = Table {
     of: OF_LOG,
 };
 
-pub(super) const AFTER_EVENTS: [Table; 5] = [
+pub(super) const AFTER_EVENTS: [Table; 7] = [
     Table {
         name: "spans",
         columns: "log_id, epoch, partition, day, lowest, highest",
@@ -57,6 +58,13 @@ pub(super) const AFTER_EVENTS: [Table; 5] = [
         read: "",
         of: OF_STREAM,
     },
+    Table {
+        name: "feed_values",
+        columns: "channel_id, passed, time_ms, weight, epoch, key, id, body",
+        read: "",
+        of: OF_CHANNEL,
+    },
+    Table { name: "feed_floors", columns: "channel_id, epoch, passed", read: "", of: OF_CHANNEL },
     Table {
         name: "acknowledged",
         columns: "tenant, user_id, subscriber, channel, log, generation, partition, epoch, passed",

@@ -38,7 +38,17 @@ impl HistoryFixture for Fixture {
         .execute(&mut connection)
         .await
         .unwrap();
+        let sql = "SELECT prune_removals((SELECT min(time_ms) FROM events))";
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn readers_of_a_feed_converge() {
+    for seed in seeds(3) {
+        let _printed = Printed(seed);
+        suite::readers_of_a_feed_converge(&Fixture(Server::shared().await), seed).await;
     }
 }
 
@@ -88,6 +98,8 @@ checks! {
     an_unknown_predecessor_is_vouched_for_or_a_gap
     what_lies_before_the_view_is_unknown
     the_newest_events_are_read
+    a_forgotten_removal_is_a_gap
+    values_outlive_an_epoch
     acknowledged_positions_merge
     acknowledged_positions_outlive_the_handle
 }

@@ -61,6 +61,7 @@ async fn fill(server: &Server) -> (PostgresHistory, Samples) {
     let cursor =
         Cursor { log: incarnation().log, partition: Partition(0), position: samples.position() };
     history.acknowledge(vec![(key, Acknowledged { generation: 3, cursor })]).await.unwrap();
+    server.run(FEED).await;
     (history, samples)
 }
 
@@ -79,6 +80,11 @@ async fn store(
         history.commit(samples.stream(), batch).await.unwrap();
     }
 }
+
+/// A feed's value and its floor.
+const FEED: &str = "INSERT INTO feed_values (channel_id, key, epoch, passed, time_ms, weight, id, body) \
+    SELECT id, 'k', 1, 1, 1, 70, 'i', 'any' FROM channels WHERE partition = 0; \
+    INSERT INTO feed_floors SELECT id, 1, 0 FROM channels WHERE partition = 0";
 
 fn marks(offset: u64) -> Marks {
     let of = SourcePartition { source: SourceName::parse("orders").unwrap(), partition: 2 };
@@ -129,7 +135,9 @@ async fn contents(server: &Server) -> BTreeMap<String, Vec<String>> {
 
 /// What a claim found, its fence aside.
 fn found(claim: &Claim) -> impl PartialEq + std::fmt::Debug + use<> {
-    (claim.checkpoint.clone(), claim.window.clone(), claim.marks.clone())
+    let mut feeds = claim.feeds.clone();
+    feeds.sort_by(|a, b| (&a.0, &a.1.key).cmp(&(&b.0, &b.1.key)));
+    (claim.checkpoint.clone(), claim.window.clone(), claim.marks.clone(), feeds)
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::known_keys;
+use crate::policy::DeliveryClass;
+use crate::vocabulary::Channel;
 
 #[test]
 fn all_faults_are_told_at_once() {
@@ -40,7 +42,7 @@ fn all_faults_are_told_at_once() {
         [namespaces.Flights]
         subscribe = ["tenant", "everyone"]
         [namespaces.scores]
-        class = "feed"
+        class = "feeds"
         zone = "eu"
     "#;
     let faults = faults(text);
@@ -222,10 +224,13 @@ fn certificate_and_key_go_together() {
 }
 
 #[test]
-fn feeds_are_not_available_yet() {
-    let (key, message) = fault("[namespaces.scores]\nclass = \"feed\"");
-    assert_eq!(key, "namespaces.scores.class");
-    assert!(message.contains("not yet available"), "{message}");
+fn only_feeds_have_bounds_of_current_values() {
+    let bounds = "feed = { keys = 5 }";
+    let (key, _) = fault(&format!("[namespaces.scores]\n{bounds}"));
+    assert_eq!(key, "namespaces.scores.feed");
+    let config = parse(&format!("[namespaces.scores]\nclass = \"feed\"\n{bounds}")).unwrap();
+    let policy = config.policies.of(&Channel::parse("scores:a").unwrap()).unwrap();
+    assert_eq!((policy.class, policy.feed.keys), (DeliveryClass::Feed, 5));
 }
 
 #[test]

@@ -59,6 +59,18 @@ pub(super) fn decode_all(
     Ok(events)
 }
 
+/// Reads one event.
+pub(super) fn decode_one(
+    stored: &[u8],
+    key: &ChannelKey,
+    stream: &Stream,
+) -> Result<Arc<Event>, Damaged> {
+    let mut rest = Cursor(stored);
+    let length = rest.u32()? as usize;
+    let event = decode(Cursor(rest.take(length)?), key, stream)?;
+    if rest.0.is_empty() { Ok(Arc::new(event)) } else { Err(Damaged) }
+}
+
 fn decode(mut from: Cursor<'_>, key: &ChannelKey, stream: &Stream) -> Result<Event, Damaged> {
     if from.take(1)? != [FORMAT] {
         return Err(Damaged);

@@ -3,6 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::feeds;
 use super::store::{self, channel_key};
 use crate::embedded::sqlite::values;
 use crate::seams::{
@@ -11,7 +12,7 @@ use crate::seams::{
 use crate::vocabulary::{ChannelKey, Epoch, Position, Stream};
 
 /// Rows of one statement.
-const ROWS: usize = 64;
+pub(super) const ROWS: usize = 64;
 
 /// A channel as the writer knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,8 +282,9 @@ pub(super) async fn remove(
         .bind(cut.channel_id)
         .bind(events)
         .bind(bytes)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    feeds::forget_removals(connection, cut).await?;
     Ok(events as u64)
 }
 

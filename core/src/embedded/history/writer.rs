@@ -8,12 +8,14 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Acquire, Connection};
 use tokio::sync::oneshot;
 
+use super::feeds;
 use super::hints::SizeHints;
 use super::row;
 use super::store::{self, StreamRow};
 use super::write::{self, Cut, EventRow, Growth, Known, Pruned};
 use crate::embedded::lock::FolderLock;
 use crate::embedded::queue::{Queue, Weight};
+use crate::feed;
 use crate::seams::{Batch, HistoryError, KeyedAck};
 use crate::vocabulary::{ChannelKey, Event, Position, Prev, Stream};
 
@@ -183,7 +185,7 @@ impl Memory {
     ) -> Result<(), sqlx::Error> {
         self.learn_channels(connection, stream, events).await?;
         let mut rows = Vec::with_capacity(events.len());
-        let mut growths: HashMap<i64, Growth> = HashMap::new();
+        let (mut growths, mut values) = (HashMap::<i64, Growth>::new(), Vec::new());
         for event in events {
             let Some(known) = self.channels.get_mut(&event.key) else {
                 return Err(sqlx::Error::RowNotFound);
@@ -205,6 +207,7 @@ impl Memory {
             growth.head = head;
             growth.events += 1;
             growth.bytes += stored.len() as u64;
+            values.extend(feed::rows(event).into_iter().map(|row| (known.id, row)));
             rows.push(EventRow {
                 channel_id: known.id,
                 epoch: event.stream.epoch,
@@ -215,6 +218,7 @@ impl Memory {
         }
         rows.sort_by_key(|row| row.channel_id);
         write::events(connection, rows).await?;
+        feeds::store(connection, &values).await?;
         let growths: Vec<Growth> = growths.into_values().collect();
         write::grow(connection, &growths).await
     }

@@ -1,6 +1,7 @@
 //! The history's suite.
 
 mod acknowledged;
+mod feeds;
 mod model;
 mod reads;
 mod writes;
@@ -14,6 +15,7 @@ use crate::seams::{Applied, Claim, Gone, History, HistoryRead, ReadBounds, ReadF
 use crate::vocabulary::{ChannelKey, Event, Position};
 
 pub use acknowledged::*;
+pub use feeds::*;
 pub use model::*;
 pub use reads::*;
 pub use writes::*;
@@ -29,7 +31,7 @@ pub trait HistoryFixture: Send + Sync {
     /// Ends a handle, as a process that stops.
     async fn shut(&self, history: Self::History);
 
-    /// Removes a channel's events by retention, all but the newest `keep`.
+    /// Removes a channel's events by retention, all but the newest `keep`, and removals of their age.
     async fn retain(&self, history: &Self::History, key: &ChannelKey, keep: u64);
 }
 
@@ -54,6 +56,9 @@ pub async fn all<F: HistoryFixture>(fixture: impl Fn() -> F) {
     an_unknown_predecessor_is_vouched_for_or_a_gap(&fixture()).await;
     what_lies_before_the_view_is_unknown(&fixture()).await;
     the_newest_events_are_read(&fixture()).await;
+    readers_of_a_feed_converge(&fixture(), 1).await;
+    a_forgotten_removal_is_a_gap(&fixture()).await;
+    values_outlive_an_epoch(&fixture()).await;
     acknowledged_positions_merge(&fixture()).await;
     acknowledged_positions_outlive_the_handle(&fixture()).await;
 }

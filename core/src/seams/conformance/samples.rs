@@ -102,8 +102,19 @@ impl Samples {
         self.event_with_prev(key, data, prev)
     }
 
+    /// The same with this body.
+    pub fn event_of(&mut self, key: &ChannelKey, body: Body) -> Applied {
+        let prev = self.heads.get(key).map_or(Prev::None, |head| Prev::At(*head));
+        self.make(key, body, prev)
+    }
+
     /// The same with another `prev`.
     pub fn event_with_prev(&mut self, key: &ChannelKey, data: &str, prev: Prev) -> Applied {
+        let body = Body { data: Bytes::copy_from_slice(data.as_bytes()), ..Body::default() };
+        self.make(key, body, prev)
+    }
+
+    fn make(&mut self, key: &ChannelKey, body: Body, prev: Prev) -> Applied {
         let offset = Offset(self.next_offset);
         let event = Event {
             key: key.clone(),
@@ -112,7 +123,7 @@ impl Samples {
             prev,
             time_ms: self.time_ms,
             id: EventId::parse(&format!("id-{}", offset.0)).unwrap(),
-            body: Body { data: Bytes::copy_from_slice(data.as_bytes()), ..Body::default() },
+            body,
         };
         let applied = Applied { event: Arc::new(event), last_kept_before: self.last_kept };
         self.next_offset += 1;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use meridian_core::seams::{
-    Acknowledged, AcknowledgedKey, AppendError, Appended, Batch, Checkpoint, Claim, CommitError,
-    Gone, GoneReason, History, HistoryError, HistoryRead, Incarnation, KeyedAck, Log, LogError,
-    LogRecord, Marks, ReadBounds, ReadFrom, WindowRow,
+    Acknowledged, AcknowledgedKey, AppendError, Appended, Batch, ChangesFrom, ChangesRead,
+    Checkpoint, Claim, CommitError, Gone, GoneReason, History, HistoryError, HistoryRead,
+    Incarnation, KeyedAck, Log, LogError, LogRecord, Marks, ReadBounds, ReadFrom, WindowRow,
 };
 use meridian_core::vocabulary::{
     ChannelKey, Cursor, Epoch, Event, LogName, Offset, Partition, Position, Prev, Record, Stream,
@@ -159,7 +159,8 @@ impl History for MemoryHistory {
         let newest = stored.window.len().saturating_sub(max_window_rows);
         let window = stored.window[newest..].to_vec();
         let marks = stored.marks.clone();
-        Ok(Claim { fence: stored.fence, checkpoint: stored.checkpoint.clone(), window, marks })
+        let (fence, checkpoint) = (stored.fence, stored.checkpoint.clone());
+        Ok(Claim { fence, checkpoint, window, marks, feeds: Vec::new() })
     }
 
     async fn commit(&self, _: &Stream, batch: Batch) -> Result<(), CommitError> {
@@ -217,6 +218,16 @@ impl History for MemoryHistory {
     ) -> Result<HistoryRead, HistoryError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         Ok(self.answer()?.read(key, stream, from, bounds))
+    }
+
+    async fn changes(
+        &self,
+        _: &ChannelKey,
+        _: &Stream,
+        _: ChangesFrom,
+        _: ReadBounds,
+    ) -> Result<ChangesRead, HistoryError> {
+        panic!("these regions have no feed")
     }
 
     async fn acknowledge(&self, acks: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {

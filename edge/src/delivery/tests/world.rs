@@ -9,7 +9,7 @@ use meridian_core::embedded::{BackplaneOptions, InProcessBackplane};
 use meridian_core::seams::Log;
 use meridian_core::vocabulary::Position;
 use meridian_region_router::apply::{
-    Decision, Heads, Incoming, SourceMarks, Start, State, Window, WindowRules,
+    Decision, Feeds, Heads, Incoming, SourceMarks, Start, State, Window, WindowRules,
 };
 use tokio::time::sleep;
 
@@ -69,6 +69,7 @@ impl World {
             window: Window::new(rules),
             marks: SourceMarks::default(),
             heads: Heads::new(1 << 16),
+            feeds: Feeds::default(),
         });
         let records = self.log.records().into_iter().map(Incoming::decode);
         let kept = records.filter_map(|incoming| match state.step(&incoming) {

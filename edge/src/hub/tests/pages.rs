@@ -3,8 +3,8 @@
 use meridian_core::policy::DeliveryClass::Strict;
 use tokio::time::Instant;
 
-use super::super::Hub;
 use super::super::testing::{at, bounds, event, fan_out, opened, page};
+use super::super::{Hub, Place};
 use super::{attach, deliver, fetches, hub};
 
 #[test]
@@ -17,7 +17,11 @@ fn equal_ranges_are_read_once() {
         probe.pull(&mut hub);
     }
     assert_eq!(fetches(&mut hub), [1]);
-    hub.paged(pinned.0, at(1, 1), page(None, vec![event(2, Some(1)), event(3, Some(2))], 3));
+    hub.paged(
+        pinned.0,
+        Place::Events(at(1, 1)),
+        page(None, vec![event(2, Some(1)), event(3, Some(2))], 3),
+    );
     for (probe, _) in &readers {
         probe.pull(&mut hub);
         assert_eq!(probe.offsets(), [2, 3, 4, 5]);
@@ -34,7 +38,11 @@ fn a_page_that_comes_while_paused_is_not_taken_and_resuming_reads_again() {
     probe.pull(&mut hub);
     assert_eq!(fetches(&mut hub), [1]);
     hub.pause(follower);
-    hub.paged(pinned.0, at(1, 1), page(None, vec![event(2, Some(1)), event(3, Some(2))], 3));
+    hub.paged(
+        pinned.0,
+        Place::Events(at(1, 1)),
+        page(None, vec![event(2, Some(1)), event(3, Some(2))], 3),
+    );
     deliver(&mut hub, 6..7);
     fan_out(&mut hub);
     probe.pull(&mut hub);
@@ -44,7 +52,7 @@ fn a_page_that_comes_while_paused_is_not_taken_and_resuming_reads_again() {
     probe.pull(&mut hub);
     assert_eq!(fetches(&mut hub), [1]);
     let read = (2..6).map(|offset| event(offset, Some(offset as i64 - 1))).collect();
-    hub.paged(pinned.0, at(1, 1), page(None, read, 5));
+    hub.paged(pinned.0, Place::Events(at(1, 1)), page(None, read, 5));
     probe.pull(&mut hub);
     assert_eq!(probe.offsets(), [2, 3, 4, 5, 6]);
 }
@@ -62,7 +70,11 @@ fn resumed_while_its_page_is_still_being_read_it_gets_it_once() {
         probe.pull(&mut hub);
     }
     assert_eq!(fetches(&mut hub), [1]);
-    hub.paged(pinned.0, at(1, 1), page(None, vec![event(2, Some(1)), event(3, Some(2))], 3));
+    hub.paged(
+        pinned.0,
+        Place::Events(at(1, 1)),
+        page(None, vec![event(2, Some(1)), event(3, Some(2))], 3),
+    );
     probe.pull(&mut hub);
     assert_eq!(probe.offsets(), [2, 3, 4, 5]);
 }
@@ -75,10 +87,14 @@ fn a_follower_that_left_while_its_page_was_read_is_not_taken_for_another() {
     let (probe, follower) = attach(&mut hub, pinned, 1);
     probe.pull(&mut hub);
     hub.detach(follower, Instant::now());
-    assert!(!hub.still_wants(pinned.0, at(1, 1)));
+    assert!(!hub.still_wants(pinned.0, Place::Events(at(1, 1))));
     let (other, again) = attach(&mut hub, pinned, 4);
     assert_eq!(again.follower, follower.follower, "the place is used again");
-    hub.paged(pinned.0, at(1, 1), page(None, vec![event(2, Some(1)), event(3, Some(2))], 3));
+    hub.paged(
+        pinned.0,
+        Place::Events(at(1, 1)),
+        page(None, vec![event(2, Some(1)), event(3, Some(2))], 3),
+    );
     probe.pull(&mut hub);
     other.pull(&mut hub);
     assert!(probe.offsets().is_empty());
@@ -98,7 +114,7 @@ fn stuck_readers_hold_no_more_pages_than_the_bound_and_lose_nothing() {
     }
     let answer = |hub: &mut Hub, after: i64| {
         let events = (after + 1..40).map(|o| event(o as u64, Some(o - 1))).collect();
-        hub.paged(0, at(1, after), page(None, events, 39));
+        hub.paged(0, Place::Events(at(1, after)), page(None, events, 39));
     };
     for after in fetches(&mut hub) {
         answer(&mut hub, after);
@@ -121,13 +137,13 @@ fn a_client_is_known_to_stand_where_it_was_told() {
     let (probe, follower) = attach(&mut hub, pinned, 3);
     probe.pull(&mut hub);
     // A store vouches for 10, where no event of the channel is.
-    hub.paged(pinned.0, at(1, 3), page(None, vec![event(5, Some(2))], 10));
+    hub.paged(pinned.0, Place::Events(at(1, 3)), page(None, vec![event(5, Some(2))], 10));
     probe.pull(&mut hub);
     assert_eq!(hub.told(follower), Some(at(1, 5)), "an acknowledgement of more is ahead");
     hub.repaired(pinned.0, &page(Some(12), vec![], 12), false);
     fan_out(&mut hub);
     probe.pull(&mut hub);
-    hub.paged(pinned.0, at(1, 10), page(Some(12), vec![], 12));
+    hub.paged(pinned.0, Place::Events(at(1, 10)), page(Some(12), vec![], 12));
     probe.pull(&mut hub);
     assert_eq!(probe.gaps(), [(5, 12)]);
     assert_eq!(hub.told(follower), Some(at(1, 12)));

@@ -5,6 +5,7 @@ use meridian_core::protocol::FrameReader;
 
 use super::super::outbox::Flushed;
 use super::{open_peer, session, sized};
+use crate::hub::Place;
 use crate::hub::testing::{Chain, at, fan_out, messages, opened, page};
 
 #[test]
@@ -16,7 +17,11 @@ fn channels_that_are_behind_share_the_lane_by_bytes_in_turn() {
     }
     for (channel, after) in session.fetches_after_flush() {
         let events = (50..60).map(|offset| sized(offset, 8_000)).collect();
-        session.hub.borrow_mut().paged(channel, at(1, after), page(None, events, 59));
+        session.hub.borrow_mut().paged(
+            channel,
+            Place::Events(at(1, after)),
+            page(None, events, 59),
+        );
     }
     assert_eq!(session.flush_all(), Flushed::Idle);
     let received = String::from_utf8_lossy(&peer.received.borrow()).into_owned();
@@ -41,7 +46,11 @@ fn a_reader_that_is_stuck_holds_a_write_and_few_pages_however_many_channels_it_a
         asked += fetches.len();
         for (channel, after) in fetches {
             let events = (10..51).map(|offset| sized(offset, 8_000)).collect();
-            session.hub.borrow_mut().paged(channel, at(1, after), page(None, events, 50));
+            session.hub.borrow_mut().paged(
+                channel,
+                Place::Events(at(1, after)),
+                page(None, events, 50),
+            );
             answered += 1;
         }
         let (waiting, bytes) = session.outbox.borrow().load();
@@ -53,7 +62,11 @@ fn a_reader_that_is_stuck_holds_a_write_and_few_pages_however_many_channels_it_a
         let fetches = session.fetches_after_flush();
         assert!(!fetches.is_empty(), "stuck after {answered}");
         for (channel, after) in fetches {
-            session.hub.borrow_mut().paged(channel, at(1, after), page(None, vec![], 50));
+            session.hub.borrow_mut().paged(
+                channel,
+                Place::Events(at(1, after)),
+                page(None, vec![], 50),
+            );
             answered += 1;
         }
     }
@@ -93,7 +106,7 @@ fn slow_and_fast_lanes_keep_the_chain_whatever_their_room() {
         for (channel, after) in session.fetches() {
             let events = (after as u64 + 1..=offset).map(|n| sized(n, 100)).collect();
             let read = page(None, events, offset as i64);
-            session.hub.borrow_mut().paged(channel, at(1, after), read);
+            session.hub.borrow_mut().paged(channel, Place::Events(at(1, after)), read);
         }
     }
     peer.room.set(usize::MAX);

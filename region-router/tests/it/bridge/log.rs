@@ -10,7 +10,7 @@ use meridian_core::vocabulary::{
     Cursor, Epoch, Event, LogName, Offset, Partition, Position, Prev, Record, Stream,
 };
 use meridian_region_router::apply::{
-    Decision, Heads, Incoming, SourceMarks, Start, State as ApplyState, Window, WindowRules,
+    Decision, Feeds, Heads, Incoming, SourceMarks, Start, State as ApplyState, Window, WindowRules,
 };
 use tokio::sync::watch;
 
@@ -75,6 +75,7 @@ impl TestLog {
             window: Window::new(RULES),
             marks: SourceMarks::default(),
             heads: Heads::new(1 << 10),
+            feeds: Feeds::default(),
         });
         let incoming: Vec<Incoming> = records.iter().cloned().map(Incoming::decode).collect();
         for key in state.missing_heads(&incoming, start) {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use meridian_core::feed::{self, Change, CurrentKey};
 use meridian_core::seams::{
-    Acknowledged, AcknowledgedKey, Batch, Checkpoint, Claim, CommitError, History, HistoryError,
-    HistoryRead, KeyedAck, Marks, ReadBounds, ReadFrom, WindowRow,
+    Acknowledged, AcknowledgedKey, Batch, ChangesFrom, ChangesRead, Checkpoint, Claim, CommitError,
+    History, HistoryError, HistoryRead, KeyedAck, Marks, ReadBounds, ReadFrom, WindowRow,
 };
 use meridian_core::vocabulary::{ChannelKey, Event, LogName, Partition, Position, Stream};
 use tokio::sync::watch;
@@ -27,6 +28,8 @@ pub(crate) struct Stored {
     pub(crate) window: Vec<WindowRow>,
     pub(crate) marks: Marks,
     pub(crate) heads: HashMap<ChannelKey, Position>,
+    /// The rows of feeds.
+    pub(crate) values: BTreeMap<(ChannelKey, Option<String>), Arc<Event>>,
     pub(crate) down: bool,
     /// The next claim panics.
     pub(crate) panics: bool,
@@ -86,6 +89,7 @@ impl History for TestHistory {
             checkpoint: state.checkpoint.clone(),
             window: state.window[newest..].to_vec(),
             marks: state.marks.clone(),
+            feeds: state.values.values().filter_map(current).collect(),
         })
     }
 
@@ -98,6 +102,10 @@ impl History for TestHistory {
         for event in batch.events {
             let head = state.heads.entry(event.key.clone()).or_insert(event.position());
             *head = event.position().max(*head);
+            for row in feed::rows(&event) {
+                let key = (row.key.clone(), row.body.key.clone());
+                state.values.insert(key, row);
+            }
             state.events.insert(event.position(), event);
         }
         let known = state.window.last().map(|row| row.offset);
@@ -152,6 +160,16 @@ impl History for TestHistory {
         panic!("routers read no channel")
     }
 
+    async fn changes(
+        &self,
+        _: &ChannelKey,
+        _: &Stream,
+        _: ChangesFrom,
+        _: ReadBounds,
+    ) -> Result<ChangesRead, HistoryError> {
+        panic!("routers read no feed")
+    }
+
     async fn acknowledge(&self, _: Vec<KeyedAck>) -> Result<Vec<KeyedAck>, HistoryError> {
         panic!("routers acknowledge nothing")
     }
@@ -162,4 +180,10 @@ impl History for TestHistory {
     ) -> Result<Option<Acknowledged>, HistoryError> {
         panic!("routers acknowledge nothing")
     }
+}
+
+/// What a claim tells of a row.
+fn current(row: &Arc<Event>) -> Option<(ChannelKey, CurrentKey)> {
+    let Some(Change::Set { key, weight }) = feed::change(&row.body) else { return None };
+    Some((row.key.clone(), CurrentKey { key: key.into(), at: row.position(), weight }))
 }

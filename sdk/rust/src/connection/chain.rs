@@ -86,7 +86,9 @@ impl Chain {
 
     /// The gap for the application and the position behind it; `None` if it lies behind this one.
     pub(super) fn behind_gap(&self, push: &GapPush) -> Option<(Gap, Chain)> {
-        if matches!(self, Chain::At { position, .. } if push.position < *position) {
+        // From the beginning: a feed's snapshot follows.
+        let behind = push.position != Position::BEGINNING;
+        if behind && matches!(self, Chain::At { position, .. } if push.position < *position) {
             return None;
         }
         let gap = Gap {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use meridian_core::protocol::{
     Action, Code, Command, EventView, GapPush, ReplyError, Subscribe, Subscribed,
 };
-use meridian_core::vocabulary::Epoch;
+use meridian_core::vocabulary::{Epoch, Position};
 
 use super::backoff::Backoff;
 use super::chain::{Chain, Next};
@@ -14,7 +14,7 @@ use super::wire::{Waiting, Wire};
 use super::{Opened, SubscribeReply};
 use crate::error::SubscribeError;
 use crate::mailbox::Mailbox;
-use crate::update::{Start, Update};
+use crate::update::{Event, Place, Start, Update};
 
 /// A subscription, by its slot.
 #[derive(Debug)]
@@ -209,6 +209,39 @@ impl Subscription {
                     self.attempts = 0;
                 }
             }
+        }
+    }
+
+    /// A feed's values: they move no position. What finds no room is read again from there.
+    pub(super) fn values(
+        &mut self,
+        stream: &str,
+        epoch: Epoch,
+        views: Vec<EventView>,
+        wire: &mut Wire,
+    ) {
+        if self.phase != Phase::Active {
+            return;
+        }
+        let Some(stream) = self.chain.share(Some(stream)) else { return };
+        for view in views {
+            let place = view.at.map(|(offset, prev)| Place {
+                stream: stream.clone(),
+                position: Position::at(epoch, offset),
+                prev,
+            });
+            let event = Event { place, time_ms: view.time_ms, id: view.id, body: view.body };
+            if !self.mailbox.push(Update::Event(event)) {
+                return self.unsubscribe(Then::Park, wire);
+            }
+        }
+    }
+
+    /// With the values before it this is what changed up to the position.
+    pub(super) fn conflated(&mut self, stream: &str, position: Position) {
+        if self.phase == Phase::Active {
+            self.chain = Chain::At { stream: stream.into(), position };
+            self.attempts = 0;
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use meridian_core::protocol::{Action, EventView, GapPush, ReplyError, Subscribed};
-use meridian_core::vocabulary::Epoch;
+use meridian_core::vocabulary::{Epoch, Position};
 
 use super::SubscribeReply;
 use super::backoff::Backoff;
@@ -127,6 +127,27 @@ impl Subscriptions {
     ) {
         self.on_channel(channel, |held| {
             held.events(stream, epoch, views, wire);
+            Fate::Keep
+        });
+    }
+
+    pub(super) fn values(
+        &mut self,
+        channel: &str,
+        stream: &str,
+        epoch: Epoch,
+        views: Vec<EventView>,
+        wire: &mut Wire,
+    ) {
+        self.on_channel(channel, |held| {
+            held.values(stream, epoch, views, wire);
+            Fate::Keep
+        });
+    }
+
+    pub(super) fn conflated(&mut self, channel: &str, stream: &str, position: Position) {
+        self.on_channel(channel, |held| {
+            held.conflated(stream, position);
             Fate::Keep
         });
     }

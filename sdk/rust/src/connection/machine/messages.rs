@@ -30,6 +30,12 @@ impl Machine {
                 self.subscriptions.events(&channel, stream, epoch, events, &mut self.wire);
             }
             Message::Gap(push) => self.subscriptions.gap(&push, &mut self.wire),
+            Message::Values { channel, stream, epoch, events } => {
+                self.subscriptions.values(&channel, &stream, epoch, events, &mut self.wire);
+            }
+            Message::Conflated { channel, stream, position } => {
+                self.subscriptions.conflated(&channel, &stream, position);
+            }
             Message::Skipped { channel, count } => self.subscriptions.skipped(&channel, count),
             Message::Drain { after_ms, .. } => self.drain(Duration::from_millis(after_ms)),
             Message::Redirect(told) => {
