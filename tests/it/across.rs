@@ -11,8 +11,8 @@ use crate::node::eventually_within;
 use crate::servers::Regions;
 use crate::witnesses::{Cast, Witnesses};
 
-/// A WebTransport client learns of a dead edge by its keep-alive; lost packets cost a second or more each.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// A WebTransport client learns of an edge that is gone for good by silence, which takes it some 40 s.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A client that is behind the link, and goes from edge to edge across it with its cursor.
 async fn a_cursor_goes_on_across(regions: &Regions) {
