@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::modes::{Modes, NoSuchNamespace};
 use crate::names::Names;
 use crate::ops::{self, OpsOptions};
-use crate::orders::{Diversion, Leave, Order, Standing};
+use crate::orders::{Diversion, Leave, Order, StandingOrder};
 use crate::polling::Polling;
 use crate::publish::Publisher;
 use crate::quota::Quotas;
@@ -116,17 +116,17 @@ pub(crate) struct Node {
     pub(crate) cookie: Option<String>,
     /// The longest that a token may be good, where that is bounded.
     pub(crate) longest_lifetime: Option<Duration>,
-    standing: watch::Sender<Standing>,
+    standing_order: watch::Sender<StandingOrder>,
 }
 
 impl Node {
     /// What sessions are told, as a session that begins sees it: what stands already is news to it.
-    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
-        let mut standing = self.standing.subscribe();
-        if !matches!(standing.borrow().order, Order::Stay) || !self.modes.all_normal() {
-            standing.mark_changed();
+    pub(crate) fn standing_order(&self) -> watch::Receiver<StandingOrder> {
+        let mut order = self.standing_order.subscribe();
+        if !matches!(order.borrow().order, Order::Stay) || !self.modes.all_normal() {
+            order.mark_changed();
         }
-        standing
+        order
     }
 
     /// Revokes in the whole region. Sessions of this node look at once.
@@ -138,11 +138,11 @@ impl Node {
 
     /// How often a mode was changed.
     pub(crate) fn mode_serial(&self) -> u64 {
-        self.standing.borrow().mode_serial
+        self.standing_order.borrow().mode_serial
     }
 
     fn look_at_revocations(&self) {
-        self.standing.send_modify(|_| {});
+        self.standing_order.send_modify(|_| {});
     }
 
     /// Puts the node or a namespace in a mode, and tells every client; `None`: the namespace has none of its
@@ -157,7 +157,7 @@ impl Node {
             Some(namespace) => self.modes.put(namespace, mode)?,
             None => self.modes.put_node(mode.unwrap_or_default()),
         }
-        self.standing.send_modify(|standing| {
+        self.standing_order.send_modify(|standing| {
             standing.mode_serial += 1;
             standing.mode_spread = spread;
         });
@@ -167,7 +167,7 @@ impl Node {
     /// Sends all clients to another region until further notice, or no more. A node that stops takes
     /// no such order.
     pub(crate) fn divert(&self, to: Option<Diversion>) -> bool {
-        self.standing.send_if_modified(|standing| {
+        self.standing_order.send_if_modified(|standing| {
             let stops = matches!(standing.order, Order::Drain(_));
             if !stops {
                 let divert = |diversion| Order::Divert(Arc::new(diversion));
@@ -179,7 +179,7 @@ impl Node {
 
     /// Where clients are being sent.
     pub(crate) fn diversion(&self) -> Option<Arc<Diversion>> {
-        match &self.standing.borrow().order {
+        match &self.standing_order.borrow().order {
             Order::Divert(diversion) => Some(diversion.clone()),
             Order::Stay | Order::Drain(_) => None,
         }
@@ -284,7 +284,7 @@ impl RunningNode {
     pub async fn drain(mut self) {
         self.node.lifecycle.advance(Phase::Draining);
         let leave = Order::Drain(self.node.leave);
-        self.node.standing.send_modify(|standing| standing.put(leave));
+        self.node.standing_order.send_modify(|standing| standing.put(leave));
         self.node.draining.cancel();
         // Sessions close by themselves at the deadline; their closes take a moment more.
         let deadline = Instant::now() + self.node.leave.deadline + Duration::from_secs(2);
@@ -417,7 +417,10 @@ fn share(
         leave: Leave { spread, deadline: Duration::from_millis(config.drain.deadline_ms) },
         cookie: config.auth.cookie,
         longest_lifetime: config.auth.options.max_lifetime_ms.map(Duration::from_millis),
-        standing: watch::Sender::new(Standing { mode_spread: spread, ..Standing::default() }),
+        standing_order: watch::Sender::new(StandingOrder {
+            mode_spread: spread,
+            ..StandingOrder::default()
+        }),
     })
 }
 

@@ -9,7 +9,7 @@ use meridian_core::protocol::Place;
 /// What stands for all sessions of a node. It counts as changed as well when tokens were revoked: each
 /// session then looks whether its own was.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Standing {
+pub(crate) struct StandingOrder {
     pub(crate) order: Order,
     /// Tells an order from the one before.
     pub(crate) serial: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Leave {
     pub(crate) deadline: Duration,
 }
 
-impl Standing {
+impl StandingOrder {
     pub(crate) fn put(&mut self, order: Order) {
         self.order = order;
         self.serial += 1;

@@ -67,6 +67,7 @@ mod publish;
 mod quotas;
 mod rebinding;
 mod rebuild;
+mod records;
 mod redirect;
 mod region_tokens;
 mod regions;

@@ -19,20 +19,22 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 
 use crate::client::{next_event, next_ids, token};
 use crate::node::{LOOK_EVERY, in_time};
-use crate::servers::Regions;
+use crate::servers::{PARTITIONS, Regions};
 
 /// W of the log.
 const WINDOW: u32 = 1_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const PATIENCE: Duration = Duration::from_secs(60);
 const CHANNEL: &str = "room:rebuilt";
 
-/// The log, made before any process would make it with a window that takes long to fill.
-async fn narrow_log(regions: &Regions) -> KafkaLog {
+/// The log, made before any process would make it with a window that takes long to fill: W, D in
+/// milliseconds.
+pub(crate) async fn narrow_log(regions: &Regions, window: (u32, u64)) -> KafkaLog {
     let mut options = Options::new(regions.stack.kafka());
-    options.topics.partitions = 8;
+    options.topics.partitions = PARTITIONS;
     options.topics.replication = Some(1);
     options.topics.min_insync = Some(1);
-    options.topics.window_records = WINDOW;
+    (options.topics.window_records, options.topics.window_ms) = window;
     let global = LogName::parse("global").expect("a log");
     KafkaLog::open(options, global).await.expect("a log")
 }
@@ -42,7 +44,7 @@ fn key(channel: &str) -> ChannelKey {
     ChannelKey { tenant, channel: Channel::parse(channel).expect("a channel") }
 }
 
-fn record(log: &KafkaLog, channel: &str, id: &str) -> Record {
+pub(crate) fn record(log: &KafkaLog, channel: &str, id: &str) -> Record {
     let body = Body { data: Bytes::from_static(b"1"), ..Body::default() };
     Record {
         key: key(channel),
@@ -54,7 +56,7 @@ fn record(log: &KafkaLog, channel: &str, id: &str) -> Record {
 }
 
 /// Appends one record; its offset.
-async fn append(log: &KafkaLog, channel: &str, id: &str) -> i64 {
+pub(crate) async fn append(log: &KafkaLog, channel: &str, id: &str) -> i64 {
     let appended = log.append(vec![record(log, channel, id)]).await.remove(0);
     appended.expect("acknowledged").cursor.position.passed
 }
@@ -147,7 +149,7 @@ async fn until_state(regions: &Regions, region: usize, wanted: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_built_from_a_truncated_log_decides_alike_and_tells_its_gaps() {
     let mut regions = Regions::prepare();
-    let log = narrow_log(&regions).await;
+    let log = narrow_log(&regions, (WINDOW, DAY_MS)).await;
     let (partition, beside) = (log.partition(&key(CHANNEL)), neighbours(&log));
     for name in ["router1", "edge1"] {
         regions.revive(name).await;

@@ -2,6 +2,8 @@
 //! edge and router as processes, the second region's behind a slow link if wanted. Owns how they are
 //! configured, started, killed and started again.
 
+mod asking;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -11,14 +13,10 @@ use std::time::{Duration, Instant};
 
 use meridian_client::{Builder, CertificateHash, Choice, Client, Transport};
 use meridian_stack::{Counts, Link, Packets, Stack};
-use serde_json::json;
-use sqlx::Connection as _;
 use tokio::runtime::Handle;
 
-use crate::client::token;
 use crate::far::Far;
-use crate::node::{LOOK_EVERY, eventually_async, eventually_within};
-use crate::request::Request;
+use crate::node::{LOOK_EVERY, eventually_within};
 use crate::{SECRET, certificate, request};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meridian");
@@ -247,6 +245,11 @@ impl Regions {
         self.clients[region - 1]
     }
 
+    /// Of every edge.
+    pub(crate) fn certificate(&self) -> CertificateHash {
+        self.certificate
+    }
+
     /// The admin address of a process.
     pub(crate) fn admin(&self, name: &str) -> SocketAddr {
         self.admins[name]
@@ -313,36 +316,6 @@ impl Regions {
         String::from_utf8(done.stdout).expect("text")
     }
 
-    /// A publish over HTTP in a region (1 or 2).
-    pub(crate) async fn publish(&self, region: usize, channel: &str, id: &str) -> request::Answer {
-        let event = json!({ "channel": channel, "id": id, "data": 1 });
-        let request = Request::publish(&token("http"), &event);
-        request.send(self.clients[region - 1]).await.expect("an answer")
-    }
-
-    /// Runs a statement on a region's Postgres.
-    pub(crate) async fn sql(&self, region: u32, statement: &'static str) {
-        let mut connection =
-            sqlx::PgConnection::connect(self.stack.postgres(region)).await.expect("a connection");
-        sqlx::raw_sql(statement).execute(&mut connection).await.expect("done");
-    }
-
-    /// What a process answers on its admin address.
-    pub(crate) async fn asked(&self, name: &str, path: &str) -> request::Answer {
-        let admin = self.admins[name];
-        eventually_async(path, || async move { request::get(admin, path).await.ok() }).await
-    }
-
-    /// Waits until a process's `/readyz` says this.
-    pub(crate) async fn tells(&self, name: &str, what: &str) {
-        let admin = self.admins[name];
-        eventually_async(what, || async move {
-            let answer = request::get(admin, "/readyz").await.ok()?;
-            answer.body.contains(what).then_some(())
-        })
-        .await;
-    }
-
     fn configure(&mut self, name: &str, region: usize) {
         let admin = free_address(self.clients[region - 1].ip());
         self.admins.insert(name.to_owned(), admin);
@@ -388,27 +361,6 @@ impl Regions {
         let text = std::fs::read_to_string(&path).expect("a file of ours");
         assert!(text.contains(words), "{words} in {text}");
         std::fs::write(path, text.replacen(words, others, 1)).expect("a file of ours");
-    }
-
-    /// What `GET /v1/regions` answers in a region.
-    pub(crate) async fn state(&self, region: usize) -> serde_json::Value {
-        let answer =
-            request::get(self.clients[region - 1], "/v1/regions").await.expect("an answer");
-        serde_json::from_str(&answer.body).expect("JSON")
-    }
-
-    /// A metric's value in a process.
-    pub(crate) async fn metric(&self, name: &str, metric: &str) -> Option<f64> {
-        let answer = request::get(self.admins[name], "/metrics").await.ok()?;
-        let line = answer.body.lines().find(|line| line.starts_with(metric))?;
-        line.rsplit(' ').next()?.parse().ok()
-    }
-
-    /// The sum of a metric over all its labels in a process.
-    pub(crate) async fn sum(&self, name: &str, metric: &str) -> Option<f64> {
-        let answer = request::get(self.admins[name], "/metrics").await.ok()?;
-        let lines = answer.body.lines().filter(|line| line.starts_with(metric));
-        Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
     fn config(&self, name: &str) -> PathBuf {

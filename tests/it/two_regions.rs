@@ -1,6 +1,7 @@
 //! Two regions on real servers: one order everywhere, cursors that are good in either, and what any
 //! killed part costs: nothing that was acknowledged.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use meridian_client::{Client, From, Transport};
@@ -14,6 +15,7 @@ use crate::acks::{go_on_with_nothing_but_a_name, resumed_at, take_new};
 use crate::client::{go_on_elsewhere, next_ids, token};
 use crate::servers::{Regions, Setup};
 use crate::stores::in_sync;
+use crate::wanderers::{beginnings, let_loose};
 use crate::witnesses::{Cast, Witnesses};
 
 const BROKERS: [&str; 3] = ["kafka1", "kafka2", "kafka3"];
@@ -21,6 +23,8 @@ const BROKERS: [&str; 3] = ["kafka1", "kafka2", "kafka3"];
 const PARTS: [&str; 9] =
     ["edge1", "edge2", "router1", "router2", "redis1", "redis2", "pg1", "pg2", "broker"];
 
+/// Readers that change transport and region.
+const WANDERERS: u64 = 8;
 /// After the last of a few faults every reader hears again within this: a session of the routers' group
 /// that has to end, a WebTransport client that learns of a dead node by its keep-alive, and Kafka's
 /// start, one after the other.
@@ -118,7 +122,12 @@ async fn any_part_may_be_killed_under_load() {
     let mut regions = Regions::start_with(Setup { kafka: 3, ..Setup::default() }).await;
     let cast = Cast { publishers: 4, readers: 16, channels: 4, pace: Duration::from_millis(10) };
     let doors = |regions: &Regions, n: usize, transport| regions.door(1 + n / 2 % 2, transport);
-    let witnesses = Witnesses::start_at(&|n, transport| doors(&regions, n, transport), &cast).await;
+    let places = [1, 2].map(|region| (regions.client(region), regions.certificate()));
+    let beginnings = beginnings(places[0], cast.channels).await;
+    let mut witnesses =
+        Witnesses::start_at(&|n, transport| doors(&regions, n, transport), &cast).await;
+    // Beside the SDK's readers some on every transport, that change it and the region as they go.
+    let heard = let_loose(&mut witnesses, &beginnings, (&places, WANDERERS), seed);
     let (mut once, mut done) = (PARTS.to_vec(), 0);
     let (mut in_a_row, mut longest, began) = (0, Duration::ZERO, Instant::now());
     while done < faults {
@@ -151,8 +160,9 @@ async fn any_part_may_be_killed_under_load() {
     let each = began.elapsed() / u32::try_from(done).expect("a small number");
     println!("the longest recovery took {longest:?}; {each:?} a fault");
     let verdict = witnesses.finish_at(&|n, transport| doors(&regions, n, transport)).await;
-    println!("{verdict:?}");
+    println!("{verdict:?}, heard on each transport by those who change it: {heard:?}");
     assert!(verdict.acknowledged > 50 * faults / 2, "{verdict:?}");
+    assert!(heard.iter().all(|heard| heard.load(Ordering::Relaxed) > 50), "{heard:?}");
 }
 
 async fn progress(witnesses: &Witnesses, to: usize) {

@@ -11,7 +11,7 @@ use meridian_client::{CertificateHash, Transport, Trust};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::client::token;
 use crate::node::{Node, eventually};
@@ -23,6 +23,8 @@ const WANDERERS: u64 = 40;
 const KILLS: usize = 20;
 /// Events come all the time: who hears nothing for so long has lost its node.
 const SILENCE: Duration = Duration::from_secs(3);
+/// No outage of a test is longer, with all that comes back after it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -34,15 +36,20 @@ enum Way {
 
 const WAYS: [Way; 4] = [Way::WebSocket, Way::WebTransport, Way::EventStream, Way::LongPoll];
 
+/// Where a node is, and its certificate.
+pub(crate) type Place = (SocketAddr, CertificateHash);
+
 /// Events that came, by way.
-type Heard = [AtomicU64; 4];
+pub(crate) type Heard = [AtomicU64; 4];
 
 /// Why a visit was over before the end of the channel.
 type Moved = String;
 
 /// A reader that keeps a cursor, and nothing else, between two visits.
 struct Wanderer {
-    at: (SocketAddr, CertificateHash),
+    places: Vec<Place>,
+    /// Where this visit is.
+    at: Place,
     channel: String,
     random: StdRng,
     cursor: String,
@@ -50,6 +57,7 @@ struct Wanderer {
     offset: i64,
     moves: u64,
     heard: Arc<Heard>,
+    heard_last: Instant,
 }
 
 impl Wanderer {
@@ -57,15 +65,20 @@ impl Wanderer {
     async fn wander(mut self, n: u64) -> Received {
         let mut way = WAYS[n as usize % 4];
         loop {
+            self.at = self.places[self.random.random_range(0..self.places.len())];
             let over = match way {
                 Way::WebSocket => self.session(Transport::WebSocket).await,
                 Way::WebTransport => self.session(Transport::WebTransport).await,
                 Way::EventStream => self.event_stream().await,
                 Way::LongPoll => self.polls().await,
             };
-            if over.is_ok() {
-                break;
-            }
+            let Err(why) = over else { break };
+            let silence = self.heard_last.elapsed();
+            let (name, at) = (&self.channel, &self.cursor);
+            assert!(
+                silence < PATIENCE,
+                "wanderer {n} hears nothing of {name} behind {at}, {way:?}: {why}"
+            );
             self.moves += 1;
             let others: Vec<Way> = WAYS.into_iter().filter(|other| *other != way).collect();
             way = others[self.random.random_range(0..others.len())];
@@ -103,6 +116,7 @@ impl Wanderer {
             self.offset = offset;
             self.cursor = event["cursor"].as_str().expect("a cursor").to_owned();
             self.heard[way as usize].fetch_add(1, Ordering::Relaxed);
+            self.heard_last = Instant::now();
             end |= event["id"] == END;
             if !end {
                 self.ids.push(id_of(&event));
@@ -183,9 +197,10 @@ async fn tell(peer: &mut Peer, id: u64, name: &str, body: Value) -> Result<(), M
     peer.send(frame.as_bytes()).await.map_err(|error| error.to_string())
 }
 
-/// Where a channel stands before anything is published.
-async fn beginnings(node: &Node, channels: usize) -> Vec<(String, String)> {
-    let mut peer = Peer::connect(node, Transport::WebSocket, &token("beginner")).await;
+/// Where each channel stands before anything is published.
+pub(crate) async fn beginnings(at: Place, channels: usize) -> Vec<(String, String)> {
+    let mut peer = Peer::open_at(at.0).await;
+    peer.introduce(&token("beginner")).await;
     let mut beginnings = Vec::new();
     for channel in Witnesses::names(channels) {
         let subscribed = peer.subscribe(&channel, json!({})).await;
@@ -193,6 +208,33 @@ async fn beginnings(node: &Node, channels: usize) -> Vec<(String, String)> {
         beginnings.push((channel, format!("{stream}.{}", subscribed["offset"])));
     }
     beginnings
+}
+
+/// Lets wanderers read what the witnesses publish, from these beginnings, at any of these places.
+pub(crate) fn let_loose(
+    witnesses: &mut Witnesses,
+    beginnings: &[(String, String)],
+    (places, count): (&[Place], u64),
+    seed: u64,
+) -> Arc<Heard> {
+    let heard: Arc<Heard> = Arc::default();
+    for n in 0..count {
+        let (channel, cursor) = beginnings[n as usize % beginnings.len()].clone();
+        let wanderer = Wanderer {
+            places: places.to_vec(),
+            at: places[0],
+            channel,
+            random: StdRng::seed_from_u64(seed.wrapping_add(n)),
+            cursor,
+            ids: Vec::new(),
+            offset: -1,
+            moves: 0,
+            heard: heard.clone(),
+            heard_last: Instant::now(),
+        };
+        witnesses.add_reader(wanderer.wander(n));
+    }
+    heard
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,23 +245,10 @@ async fn twenty_kills_lose_nothing_for_those_who_change_transports() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut node = Node::start_lasting("[limits]\nheartbeat_ms = 1000\n").await;
     let cast = Cast { publishers: 8, readers: 8, channels: 4, pace: Duration::from_millis(10) };
-    let beginnings = beginnings(&node, cast.channels).await;
+    let place = (node.client, node.certificate);
+    let beginnings = beginnings(place, cast.channels).await;
     let mut witnesses = Witnesses::start(&node, &cast).await;
-    let heard: Arc<Heard> = Arc::default();
-    for n in 0..WANDERERS {
-        let (channel, cursor) = beginnings[n as usize % cast.channels].clone();
-        let wanderer = Wanderer {
-            at: (node.client, node.certificate),
-            channel,
-            random: StdRng::seed_from_u64(seed.wrapping_add(n)),
-            cursor,
-            ids: Vec::new(),
-            offset: -1,
-            moves: 0,
-            heard: heard.clone(),
-        };
-        witnesses.add_reader(wanderer.wander(n));
-    }
+    let heard = let_loose(&mut witnesses, &beginnings, (&[place], WANDERERS), seed);
     for _ in 0..KILLS {
         let before = witnesses.acknowledged();
         let more = || (witnesses.acknowledged() >= before + 50).then_some(());

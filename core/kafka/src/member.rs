@@ -248,7 +248,8 @@ pub(crate) fn config(options: &Options, group: &GroupOptions) -> ClientConfig {
     }
     config.set("partition.assignment.strategy", "cooperative-sticky");
     config.set("session.timeout.ms", session_ms.to_string());
-    config.set("heartbeat.interval.ms", (session_ms / 4).max(100).to_string());
+    // A hand-over waits for two of them: the one that gives up and the one that takes learn of it so.
+    config.set("heartbeat.interval.ms", (session_ms / 10).max(100).to_string());
     config.set("max.poll.interval.ms", session_ms.max(60_000).to_string());
     config.set("enable.auto.commit", "false");
     config.set("enable.auto.offset.store", "false");

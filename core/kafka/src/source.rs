@@ -52,8 +52,14 @@ pub enum SourceOpenError {
 /// A topic as a source.
 pub struct KafkaSource {
     shared: Arc<Shared>,
-    readers: BTreeMap<u32, Mutex<PartitionReader>>,
+    partitions: BTreeMap<u32, Partition>,
     _tasks: JoinSet<()>,
+}
+
+struct Partition {
+    reader: Mutex<PartitionReader>,
+    /// Held by a commit until it is made, though nobody may wait for it any more.
+    committing: Arc<Mutex<()>>,
 }
 
 struct Shared {
@@ -74,14 +80,15 @@ impl KafkaSource {
         let opened = blocking(move || Shared::open(options)).await;
         let (shared, partitions) = opened.ok_or(SourceOpenError::Cancelled)??;
         let shared = Arc::new(shared);
-        let reader = |partition| {
+        let partition = |number| {
             let topic: Arc<str> = shared.options.topic.as_str().into();
-            PartitionReader::new(shared.consumer.clone(), topic, partition)
+            let reader = PartitionReader::new(shared.consumer.clone(), topic, number);
+            Partition { reader: Mutex::new(reader), committing: Arc::default() }
         };
-        let readers = (0..partitions).map(|number| (number, Mutex::new(reader(number)))).collect();
+        let partitions = (0..partitions).map(|number| (number, partition(number))).collect();
         let mut tasks = JoinSet::new();
         tasks.spawn(look(shared.clone()));
-        Ok(Self { shared, readers, _tasks: tasks })
+        Ok(Self { shared, partitions, _tasks: tasks })
     }
 
     /// Returns once this process reads no more: another one joined under its name.
@@ -93,6 +100,10 @@ impl KafkaSource {
     pub async fn close(&self) {
         let shared = self.shared.clone();
         let _ = blocking(move || shared.member.leave()).await;
+    }
+
+    fn partition(&self, number: u32) -> Result<&Partition, SourceError> {
+        self.partitions.get(&number).ok_or(SourceError::NotOwned)
     }
 
     async fn ask<T: Send + 'static>(
@@ -190,8 +201,7 @@ impl Source for KafkaSource {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<SourceRecord>, SourceError> {
-        let reader = self.readers.get(&partition).ok_or(SourceError::NotOwned)?;
-        let mut reader = reader.lock().await;
+        let mut reader = self.partition(partition)?.reader.lock().await;
         loop {
             self.shared.check()?;
             let read = reader.read(from, Room { records: max_records, bytes: max_bytes }).await;
@@ -211,7 +221,12 @@ impl Source for KafkaSource {
     }
 
     async fn commit(&self, partition: u32, commit: SourceCommit) -> Result<(), SourceError> {
-        self.ask(move |shared| shared.commit(partition, commit)).await
+        let committing = self.partition(partition)?.committing.clone().lock_owned().await;
+        self.ask(move |shared| {
+            let _until_made = committing;
+            shared.commit(partition, commit)
+        })
+        .await
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), SourceError> {

@@ -64,14 +64,19 @@ pub enum SourceError {
 
 /// A source of records, shared by the bridges that read it.
 ///
+/// - *Records* of a partition have rising offsets; there may be holes, and they never change. `read` gives
+///   them whole and in order, from any place that the source still holds, whoever owns the partition. It
+///   ends with the record that reaches a bound, and gives one at least: where there is none yet, it waits.
+///   What retention removed is said to be gone; a read never goes on behind it by itself.
 /// - *Ownership*: a partition is in at most one reader's `owned`, except that one which was taken for dead may
-///   not know yet. `commit` of a reader that lost the partition is refused, or was there before
-///   the next owner's `committed`.
-/// - *Order*: `read` gives records by rising offsets; there may be holes, and they never change.
-/// - *Commits* outlive readers, and are kept whole.
-/// - *Dead letters*: `Ok` means that they are stored; after an error, any of them may be.
-/// - *Cancel safety*: dropping `read` takes nothing away from the next one; a dropped `commit` was
-///   made or not.
+///   not know yet. All are owned, whoever comes or goes. `commit` of a reader that lost the partition
+///   is refused, or was there before the next owner's `committed`.
+/// - *Commits* are kept whole, each in the place of the one before, though it lie further back. They outlive
+///   readers, and not the source: where that was made anew, `committed` says so or knows of none, until the
+///   first new one.
+/// - *Dead letters*: `Ok` means that they are stored as they were; after an error, any of them may be.
+/// - *Cancel safety*: dropping `read` takes nothing away from the next one; a dropped `commit` was made, or
+///   not, or will be before the partition's next one is.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
     /// The partitions that this reader owns, as it changes.

@@ -10,3 +10,4 @@ mod faults;
 mod group;
 mod help;
 mod reading;
+mod source;

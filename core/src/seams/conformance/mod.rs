@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod log;
 mod samples;
 mod seeds;
+pub mod source;
 
 pub use samples::{Samples, acknowledged, acknowledged_key, channel, stream};
 pub use seeds::{Printed, seeds};

@@ -161,7 +161,7 @@ struct Driver<C> {
     closing: Option<Code>,
     id: u64,
     transport: &'static str,
-    standing: watch::Receiver<crate::orders::Standing>,
+    standing_order: watch::Receiver<crate::orders::StandingOrder>,
     /// The serial of the order that was obeyed last.
     obeyed: u64,
     /// The modes as they were told last.
@@ -225,7 +225,7 @@ pub(crate) fn session<C: Connection>(
         closing: None,
         id: parts.id,
         transport: parts.transport,
-        standing: context.node.standing(),
+        standing_order: context.node.standing_order(),
         obeyed: 0,
         modes_told: context.node.modes.all_normal().then(|| context.node.mode_serial()),
         peer_closed: false,
@@ -245,7 +245,7 @@ pub(crate) fn session<C: Connection>(
 impl<C: Connection> Driver<C> {
     async fn run(&mut self) {
         // Before the first frame: an order that stood already is none for a client that was sent here.
-        if self.standing.has_changed().unwrap_or(false) {
+        if self.standing_order.has_changed().unwrap_or(false) {
             self.obey();
         }
         while self.closing.is_none() {
@@ -292,7 +292,7 @@ impl<C: Connection> Driver<C> {
         // Whoever is ready gets a turn: a client that reads fast must be heard while it catches up.
         tokio::select! {
             () = self.taken_over.cancelled() => Woken::TakenOver,
-            Ok(()) = self.standing.changed() => Woken::Ordered,
+            Ok(()) = self.standing_order.changed() => Woken::Ordered,
             Some(done) = self.work.next(), if !self.work.is_empty() => Woken::Done(done),
             flushed = flush(&session, &self.context), if flushes => Woken::Flushed(flushed),
             () = session.wake.notified() => Woken::Flushed(Flushed::Idle),

@@ -9,7 +9,7 @@ use crate::orders::{Order, moment};
 impl<C: Connection> Driver<C> {
     /// Looks whether its token was revoked, and does what all sessions are told.
     pub(super) fn obey(&mut self) {
-        let standing = self.standing.borrow_and_update().clone();
+        let standing = self.standing_order.borrow_and_update().clone();
         self.end_if_revoked();
         if standing.serial != self.obeyed {
             self.obeyed = standing.serial;

@@ -1,6 +1,7 @@
 //! The bridge against a source and a log that fail, time out and are killed: every record of the source
 //! is one event, in order; and what operators may do.
 
+mod conformance;
 mod log;
 mod source;
 
@@ -83,7 +84,7 @@ impl World {
     fn bridge(&self) -> Running {
         let bridged = Bridged {
             route: Arc::new(route()),
-            source: self.source.reader(),
+            source: Arc::new(self.source.survivor()),
             log: self.log.clone(),
             start: Start::Earliest,
         };
@@ -265,7 +266,7 @@ async fn what_retention_removed_halts_until_a_replay() {
     drop(bridge);
     let next = world.source.commit_of(0).unwrap().next;
     world.push(40);
-    world.source.retain_from(next + 5);
+    world.source.retain_from(0, next + 5);
     let bridge = world.bridge();
     let gone = SourceError::Gone { earliest: next + 5 };
     let halted = PartitionState::Halted { reason: gone };
