@@ -263,6 +263,7 @@ pub(crate) fn kafka(config: &config::Kafka) -> meridian_kafka::Options {
     let properties = config.properties.iter();
     options.properties =
         properties.map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
+    options.queue_bytes = config.queue_bytes;
     options.topics.partitions = config.partitions;
     options.topics.replication = Some(config.replication);
     options.topics.min_insync = Some(if config.replication > 1 { 2 } else { 1 });

@@ -50,6 +50,7 @@ mod help;
 mod http;
 mod http_docs;
 mod issuers;
+mod late_bridge;
 mod logs;
 mod long_poll;
 mod loris;

@@ -1,6 +1,8 @@
 //! Logs beside `global`, on real servers: what stays in one region, on the region's Kafka or on a cluster of
 //! its own.
 
+use std::time::Duration;
+
 use meridian_client::{Client, From, Publish, Subscription, Transport, Update};
 use meridian_stack::{Counts, Stack};
 use serde_json::json;
@@ -13,6 +15,8 @@ use crate::stores::redis_cli;
 
 const LOCAL: &str = "local:a";
 const ROOM: &str = "room:a";
+/// It joins its group beside everything else that starts.
+const A_BRIDGES_START: Duration = Duration::from_secs(90);
 
 /// Two regions with a zone `near` of the first one only.
 async fn with_zone(keys: &str) -> Regions {
@@ -170,7 +174,10 @@ async fn a_bridge_fills_the_log_of_its_namespace() {
     crate::bridge::make_topic(&regions.stack, topic, 1).await;
     crate::bridge::produce(&regions.stack, topic, "a", r#"{"name":"x","secret":1}"#).await;
     regions.add_bridge("bridge1", 1, &routes).await;
-    let update = in_time("the bridged event", local.next()).await;
-    let Some(Update::Event(event)) = update else { panic!("{update:?}") };
+    let update = tokio::time::timeout(A_BRIDGES_START, local.next()).await;
+    let Ok(Some(Update::Event(event))) = update else {
+        let state = regions.asked("bridge1", "/ops/v1/bridge").await.body;
+        panic!("{update:?}; {state}; {}", regions.log("bridge1"))
+    };
     assert_eq!(event.body.data.as_ref(), br#"{"name":"x"}"#);
 }

@@ -11,6 +11,8 @@ use crate::vocabulary::LogName;
 
 const MAX_PARTITIONS: u64 = 1024;
 const MAX_REPLICATION: u64 = 9;
+const MIN_QUEUE_BYTES: usize = 8 << 20;
+const MAX_QUEUE_BYTES: usize = 8 << 30;
 /// The zone of namespaces that name none.
 const GLOBAL: &str = "global";
 const MAX_CONNECTIONS: usize = 256;
@@ -30,6 +32,8 @@ pub struct Kafka {
     pub partitions: u32,
     /// 3: one broker may be down and another one fail.
     pub replication: u16,
+    /// 64 MiB: what an edge holds of publishes that Kafka does not have yet, no tenant more than half.
+    pub queue_bytes: usize,
     /// More of the client library's properties, such as `security.protocol`.
     pub properties: BTreeMap<String, SecretText>,
 }
@@ -201,6 +205,7 @@ fn kafka(section: &mut Section<'_, '_>) -> Option<Kafka> {
         topic_prefix: section.parsed("topic_prefix", "meridian", super::node::name),
         partitions: section.number("partitions", 64, 1..=MAX_PARTITIONS) as u32,
         replication: section.number("replication", 3, 1..=MAX_REPLICATION) as u16,
+        queue_bytes: section.size("queue_bytes", 64 << 20, MIN_QUEUE_BYTES..=MAX_QUEUE_BYTES),
         properties: properties.into_iter().collect(),
     };
     let bootstrap = section.optional("bootstrap", brokers)?;
