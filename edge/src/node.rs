@@ -9,7 +9,7 @@ use std::time::Duration;
 use meridian_core::auth::{Authoriser, Revocation, TooMany, Verifier};
 use meridian_core::config::{self, Config, Origins, Proxies};
 use meridian_core::mode::Mode;
-use meridian_core::protocol::Limits;
+use meridian_core::protocol::{Limits, Place};
 use meridian_core::seams::{AckLog, BackplaneError, LedgerPlace, TokenLedger};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
@@ -361,15 +361,7 @@ fn share(
     });
     let others = regions.others();
     let room = Room::new(config.limits.sessions, !others.is_empty());
-    let settings = Settings {
-        node: config.node.name.clone(),
-        region: config.node.region,
-        limits: told(&config.limits),
-        others,
-        queued_bytes: config.limits.control_queue_bytes,
-        connect_timeout: handshake_timeout,
-        commands_in_flight: COMMANDS_IN_FLIGHT,
-    };
+    let settings = settings(&config.node, &config.limits, others);
     let quotas = Arc::new(Quotas::new(config.quotas));
     let modes = Arc::new(Modes::new(config.node.mode, &config.policies));
     let spread = Duration::from_millis(config.drain.spread_ms);
@@ -384,10 +376,8 @@ fn share(
     };
     let tcp_tls =
         if config.tls.plain_tcp { None } else { Some(options.certificates.tcp_config()?) };
-    let workers = hand_over
-        .into_iter()
-        .map(|hand_over| WorkerShare { connections: AtomicUsize::new(0), hand_over })
-        .collect();
+    let share = |hand_over| WorkerShare { connections: AtomicUsize::new(0), hand_over };
+    let workers = hand_over.into_iter().map(share).collect();
     Ok(Node {
         settings: Arc::new(settings),
         stores: options.stores,
@@ -422,6 +412,18 @@ fn share(
             ..StandingOrder::default()
         }),
     })
+}
+
+fn settings(node: &config::Node, limits: &config::Limits, others: Vec<Place>) -> Settings {
+    Settings {
+        node: node.name.clone(),
+        region: node.region.clone(),
+        limits: told(limits),
+        others,
+        queued_bytes: limits.control_queue_bytes,
+        connect_timeout: Duration::from_millis(limits.handshake_timeout_ms),
+        commands_in_flight: COMMANDS_IN_FLIGHT,
+    }
 }
 
 /// The limits as clients are told of them.

@@ -19,6 +19,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use meridian_core::protocol::Code;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -293,6 +294,15 @@ fn text(status: StatusCode, media_type: &str, body: impl Into<Bytes>) -> Respons
         .header(CONTENT_SECURITY_POLICY, POLICY)
         .body(Full::new(body.into()))
         .expect("invariant: the headers are plain ASCII")
+}
+
+/// A problem document (RFC 9457) with the protocol's code.
+fn problem((status, code): (StatusCode, Code), detail: &str) -> Response<Full<Bytes>> {
+    let body = serde_json::json!({
+        "type": "about:blank", "status": status.as_u16(), "code": code.name(),
+        "title": status.canonical_reason(), "detail": detail,
+    });
+    text(status, "application/problem+json", body.to_string())
 }
 
 #[cfg(test)]

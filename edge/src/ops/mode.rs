@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::operator::{Level, NotAllowed, Operator};
-use super::{is_json, text};
+use super::{is_json, problem, text};
 use crate::node::Node;
 
 pub(super) const PATH: &str = "/ops/v1/mode";
@@ -115,22 +115,15 @@ fn standing(node: &Node) -> Response<Full<Bytes>> {
 }
 
 fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let (status, code) = match refusal {
-        Refusal::NotAllowed(why) if why.status() == StatusCode::FORBIDDEN => {
-            (StatusCode::FORBIDDEN, Code::Forbidden)
-        }
-        Refusal::NotAllowed(_) => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+    let answer = match refusal {
+        Refusal::NotAllowed(why) => why.answer(),
         Refusal::Body(_) | Refusal::Mode(_) | Refusal::Member => {
             (StatusCode::BAD_REQUEST, Code::BadRequest)
         }
         Refusal::Namespace => (StatusCode::NOT_FOUND, Code::NotFound),
         Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed),
     };
-    let body = json!({
-        "type": "about:blank", "status": status.as_u16(), "code": code.name(),
-        "title": status.canonical_reason(), "detail": refusal.to_string(),
-    });
-    text(status, "application/problem+json", body.to_string())
+    problem(answer, &refusal.to_string())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 use meridian_core::auth::Identity;
+use meridian_core::protocol::Code;
 use meridian_core::vocabulary::Tenant;
 
 use crate::node::Node;
@@ -56,10 +57,12 @@ impl Level {
 }
 
 impl NotAllowed {
-    pub(crate) fn status(self) -> StatusCode {
+    pub(crate) fn answer(self) -> (StatusCode, Code) {
         match self {
-            Self::NoToken | Self::BadToken => StatusCode::UNAUTHORIZED,
-            Self::Role(_) | Self::Tenant | Self::AllTenants => StatusCode::FORBIDDEN,
+            Self::NoToken | Self::BadToken => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+            Self::Role(_) | Self::Tenant | Self::AllTenants => {
+                (StatusCode::FORBIDDEN, Code::Forbidden)
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use meridian_core::protocol::Code;
 use serde::Deserialize;
 
 use super::operator::{Level, NotAllowed, Operator};
-use super::{is_json, text};
+use super::{is_json, problem, text};
 use crate::node::Node;
 use crate::orders::Diversion;
 
@@ -152,20 +152,13 @@ fn standing(node: &Node, status: StatusCode) -> Response<Full<Bytes>> {
 }
 
 fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let (status, code) = match refusal {
-        Refusal::NotAllowed(error) if error.status() == StatusCode::FORBIDDEN => {
-            (StatusCode::FORBIDDEN, Code::Forbidden)
-        }
-        Refusal::NotAllowed(_) => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+    let answer = match refusal {
+        Refusal::NotAllowed(why) => why.answer(),
         Refusal::Body(_) | Refusal::Times => (StatusCode::BAD_REQUEST, Code::BadRequest),
         Refusal::UnknownRegion => (StatusCode::NOT_FOUND, Code::NotFound),
         Refusal::Stopping => (StatusCode::CONFLICT, Code::Draining),
     };
-    let body = serde_json::json!({
-        "type": "about:blank", "status": status.as_u16(), "code": code.name(),
-        "title": status.canonical_reason(), "detail": refusal.to_string(),
-    });
-    text(status, "application/problem+json", body.to_string())
+    problem(answer, &refusal.to_string())
 }
 
 #[cfg(test)]

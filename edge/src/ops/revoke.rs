@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::operator::{Level, NotAllowed, Operator};
-use super::{is_json, text};
+use super::{is_json, problem, text};
 use crate::clock::now_ms;
 use crate::node::Node;
 use crate::tokens::Reach;
@@ -144,22 +144,15 @@ fn shown(revocation: &Revocation) -> serde_json::Value {
 }
 
 fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let (status, code) = match refusal {
-        Refusal::NotAllowed(why) if why.status() == StatusCode::FORBIDDEN => {
-            (StatusCode::FORBIDDEN, Code::Forbidden)
-        }
-        Refusal::NotAllowed(_) => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+    let answer = match refusal {
+        Refusal::NotAllowed(why) => why.answer(),
         Refusal::Body(_) | Refusal::What | Refusal::Member(_) => {
             (StatusCode::BAD_REQUEST, Code::BadRequest)
         }
         Refusal::TooMany => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
         Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed),
     };
-    let body = json!({
-        "type": "about:blank", "status": status.as_u16(), "code": code.name(),
-        "title": status.canonical_reason(), "detail": refusal.to_string(),
-    });
-    text(status, "application/problem+json", body.to_string())
+    problem(answer, &refusal.to_string())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::pipe::{Pipe, PipeReader, pipe};
 use super::{Admitted, AnswerBody, Refusal, admit};
 use crate::frame::{Format, Framing};
 use crate::http_api;
-use crate::session::{Connection, LaneWriter, Next, Received, SessionParts, Standing, session};
+use crate::session::{Connection, LaneWriter, Next, Received, Standing, session};
 use crate::transport::ClientAddress;
 use crate::worker::Context;
 
@@ -78,17 +78,7 @@ async fn open(context: &Rc<Context>, admitted: Admitted) -> Result<PipeReader, R
         id: None,
         leave_at: None,
     };
-    let parts = SessionParts {
-        id: context.next_session(),
-        format: FORMAT,
-        transport: "sse",
-        own_lane: Box::new(lane),
-        lanes: 0,
-        token: admitted.token,
-        client: admitted.client,
-        admission: admitted.admission,
-        answers: Some(bookmark),
-    };
+    let parts = admitted.guest.session(context, ("sse", FORMAT), lane, bookmark);
     spawn_local(session(context.clone(), connection, parts));
     let answered = answered.await.map_err(|_| Box::new((ReplyError::of(Code::Internal), None)))?;
     answered.map(|()| reader)

@@ -16,10 +16,12 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{Method, Version};
-use meridian_core::protocol::{Code, ReplyError};
+use meridian_core::protocol::{Bookmark, Code, ReplyError};
 
 use super::address::ClientAddress;
+use crate::frame::Format;
 use crate::http_api;
+use crate::session::{LaneWriter, SessionParts};
 use crate::worker::{Admission, Context};
 use ask::Ask;
 
@@ -30,9 +32,37 @@ pub(crate) use poll::poll;
 /// A request that may be answered by a session.
 struct Admitted {
     ask: Ask,
+    guest: Guest,
+}
+
+/// Who came, and the place that is taken for them.
+struct Guest {
     token: Option<String>,
     client: IpAddr,
     admission: Option<Admission>,
+}
+
+impl Guest {
+    /// The parts of a session that answers one request, which resumes from `bookmark`.
+    fn session(
+        self,
+        context: &Context,
+        (transport, format): (&'static str, Format),
+        lane: impl LaneWriter + 'static,
+        bookmark: Bookmark,
+    ) -> SessionParts {
+        SessionParts {
+            id: context.next_session(),
+            format,
+            transport,
+            own_lane: Box::new(lane),
+            lanes: 0,
+            token: self.token,
+            client: self.client,
+            admission: self.admission,
+            answers: Some(bookmark),
+        }
+    }
 }
 
 /// Why a request is refused: the error, and the channel that it is about.
@@ -63,5 +93,6 @@ fn admit(
     // Before HTTP/2 a connection carries one answer at a time, and is counted itself.
     let alone = head.version < Version::HTTP_2;
     let admission = (!alone).then(|| context.admit_session());
-    Ok(Admitted { ask, token: asked.token, client: asked.client, admission })
+    let guest = Guest { token: asked.token, client: asked.client, admission };
+    Ok(Admitted { ask, guest })
 }

@@ -17,9 +17,7 @@ use super::opening::{Opened, Opening};
 use super::{Admitted, AnswerBody, Refusal, admit};
 use crate::frame::{Format, Framing};
 use crate::http_api;
-use crate::session::{
-    Connection, LaneBroken, LaneWriter, Next, Received, SessionParts, Standing, session,
-};
+use crate::session::{Connection, LaneBroken, LaneWriter, Next, Received, Standing, session};
 use crate::transport::ClientAddress;
 use crate::worker::Context;
 
@@ -66,17 +64,7 @@ async fn wait(context: &Rc<Context>, admitted: Admitted) -> Result<Bytes, Refusa
         events,
         own: BytesMut::new(),
     };
-    let parts = SessionParts {
-        id: context.next_session(),
-        format: FORMAT,
-        transport: "longpoll",
-        own_lane: Box::new(lane),
-        lanes: 0,
-        token: admitted.token,
-        client: admitted.client,
-        admission: admitted.admission,
-        answers: Some(bookmark),
-    };
+    let parts = admitted.guest.session(context, ("longpoll", FORMAT), lane, bookmark);
     spawn_local(session(context.clone(), connection, parts));
     answered.await.map_err(|_| Box::new((ReplyError::of(Code::Internal), None)))?
 }
